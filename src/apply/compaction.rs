@@ -1,0 +1,99 @@
+//! One merge of parts at a time for each table.
+
+use super::compaction_plan::plan;
+use super::shared::Shared;
+use super::table::{ApplyTable, lock};
+use crate::metrics;
+use crate::storage::{Edit, Part, PartId, Snapshot, StorageError, merge_parts};
+use std::sync::Arc;
+
+/// The parts of one partition that should become one; `None` when nothing is due.
+fn due(snapshot: &Snapshot, shared: &Shared) -> Option<Vec<Arc<Part>>> {
+    let partitions = snapshot.parts.chunk_by(|a, b| a.meta().id.partition == b.meta().id.partition);
+    let mut plans = partitions.filter_map(|parts| {
+        let sizes: Vec<u64> = parts.iter().map(|part| part.meta().bytes).collect();
+        let range = plan(&sizes, &shared.config.compaction)?;
+        Some(parts[range].to_vec())
+    });
+    plans.next()
+}
+
+impl Shared {
+    /// Queues the table for compaction, unless it is or nothing is due.
+    pub(super) fn compact_if_due(&self, table: &Arc<ApplyTable>) {
+        if self.config.compaction.jobs_max == 0 {
+            return;
+        }
+        let Some(store) = table.store() else { return };
+        let mut publication = lock(&table.publication);
+        if !publication.is_compacting && due(&store.load(), self).is_some() {
+            publication.is_compacting = true;
+            drop(publication);
+            self.scheduler.push_compaction(table.clone());
+        }
+    }
+}
+
+/// Merges what is due of the table, once. It is queued again while more is due or when it failed for want of room.
+pub(super) fn compact(table: &Arc<ApplyTable>, shared: &Shared) {
+    let result = match due(&table.snapshot(), shared) {
+        Some(parts) => merge(table, &parts, shared),
+        None => Ok(()),
+    };
+    match result {
+        Ok(()) => {
+            lock(&table.publication).is_compacting = false;
+            shared.compact_if_due(table);
+            // A transaction may wait for us to have published.
+            table.schedule(shared);
+        }
+        Err(StorageError::Stopped) => {}
+        Err(error @ StorageError::Io(_)) => {
+            tracing::warn!(table = %table.id, %error, "a compaction failed and is tried again");
+            shared.scheduler.set_compaction_aside(table.clone());
+        }
+        Err(error) => {
+            // The table stays marked as compacting, so that the same parts are not read over and over.
+            tracing::error!(table = %table.id, %error, "the table is not compacted until the next start");
+        }
+    }
+}
+
+/// Merges parts into one and exchanges them in catalog and snapshot. Parts that are gone by then make it a no-op.
+fn merge(table: &ApplyTable, parts: &[Arc<Part>], shared: &Shared) -> Result<(), StorageError> {
+    let Some(store) = table.store() else { return Ok(()) };
+    let schema = store.load().schema.clone();
+    let meta = merge_parts(store.dir(), &schema, parts, &|| shared.scheduler.is_stopping())?;
+    metrics::WRITTEN_ROWS.increment(meta.rows);
+    let remove: Vec<PartId> = parts.iter().map(|part| part.meta().id).collect();
+    let merged = Arc::new(Part::new(store.dir(), meta.clone()));
+    let edit = Edit::Replace { table: table.id, remove: remove.clone(), add: vec![meta.clone()] };
+    match shared.catalog.commit(vec![edit]) {
+        Ok(()) => {}
+        Err(error) => {
+            merged.mark_removed();
+            let is_overtaken = matches!(error, StorageError::Refused { .. });
+            return if is_overtaken { Ok(()) } else { Err(error) };
+        }
+    }
+    let mut is_published = false;
+    table.publish(|next, _| {
+        let is_input = |part: &Arc<Part>| remove.contains(&part.meta().id);
+        // A dropped table has none of them.
+        if next.parts.iter().filter(|part| is_input(part)).count() == remove.len() {
+            let kept = next.parts.iter().filter(|part| !is_input(part)).cloned();
+            let mut all: Vec<Arc<Part>> = kept.chain([merged.clone()]).collect();
+            all.sort_by_key(|part| part.meta().id);
+            next.parts = all.into();
+            is_published = true;
+        }
+    });
+    if is_published {
+        parts.iter().for_each(|part| part.mark_removed());
+        metrics::COMPACTIONS.increment(1);
+        metrics::COMPACTED_ROWS.increment(meta.rows);
+    } else {
+        merged.mark_removed();
+    }
+    Ok(())
+}

@@ -1,0 +1,60 @@
+//! The limits of the apply pool.
+
+/// Limits of apply, flush and compaction.
+#[derive(Clone, PartialEq, Eq, Debug, serde::Deserialize)]
+#[serde(default)]
+pub struct ApplyConfig {
+    /// Worker threads; 0 means one a core.
+    pub workers: usize,
+    /// Memory for the tails of all tables. Past three quarters of it the largest are flushed, past all of it connections
+    /// wait.
+    pub memory_budget: u64,
+    /// Bytes of frames that may be committed and not yet applied, all tables together. Past it connections wait.
+    pub unapplied_bytes: u64,
+    /// A table's tail is flushed when it takes this much memory.
+    pub flush_bytes: u64,
+    /// A table's tail is flushed when its oldest transaction is this old.
+    pub flush_age_ms: u64,
+    /// How long a table may keep a worker while others wait.
+    pub turn_ms: u64,
+    /// How often ages are looked at, failed work is tried again and lost notifications are found. 0 leaves that to calls of
+    /// [`super::ApplyPool::tick`].
+    pub tick_ms: u64,
+    /// When parts are merged.
+    pub compaction: CompactionConfig,
+}
+
+/// When the parts of a partition are merged.
+#[derive(Clone, PartialEq, Eq, Debug, serde::Deserialize)]
+#[serde(default)]
+pub struct CompactionConfig {
+    /// So many neighbouring parts of one order of magnitude become one.
+    pub fan_in: usize,
+    /// A partition with more parts than this is merged even where their sizes differ.
+    pub parts_max: usize,
+    /// A merge makes no part larger than this.
+    pub part_bytes_max: u64,
+    /// Merges at the same time; 0 switches compaction off.
+    pub jobs_max: usize,
+}
+
+impl Default for ApplyConfig {
+    fn default() -> ApplyConfig {
+        ApplyConfig {
+            workers: 0,
+            memory_budget: 512 << 20,
+            unapplied_bytes: 256 << 20,
+            flush_bytes: 128 << 20,
+            flush_age_ms: 60_000,
+            turn_ms: 20,
+            tick_ms: 1000,
+            compaction: CompactionConfig::default(),
+        }
+    }
+}
+
+impl Default for CompactionConfig {
+    fn default() -> CompactionConfig {
+        CompactionConfig { fan_in: 8, parts_max: 32, part_bytes_max: 512 << 20, jobs_max: 1 }
+    }
+}

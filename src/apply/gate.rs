@@ -1,0 +1,169 @@
+//! The one bound on memory: what tails hold and what is committed and not yet applied.
+
+use crate::metrics;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use tokio::sync::Notify;
+
+/// Lets connections read on while memory lasts. It closes past a bound and opens again once an eighth of the bound is
+/// free, so that it does not flutter.
+///
+/// Counts are exact at rest: what is added is taken away by the same number. They are Relaxed, since nothing else is read because
+/// of them; the flag is Release and pairs with the Acquire in [`Gate::admitted`].
+#[derive(Debug)]
+pub struct Gate {
+    tail_bytes_max: u64,
+    unapplied_bytes_max: u64,
+    tail_bytes: AtomicU64,
+    /// Of `tail_bytes`, what is frozen and on its way into parts.
+    frozen_bytes: AtomicU64,
+    unapplied_bytes: AtomicU64,
+    closed: AtomicBool,
+    /// Held while the flag changes, so that it never shows counts older than the last change.
+    change: Mutex<()>,
+    opened: Notify,
+}
+
+impl Gate {
+    pub(super) fn new(tail_bytes_max: u64, unapplied_bytes_max: u64) -> Gate {
+        metrics::TAIL_BUDGET_BYTES.set(tail_bytes_max as f64);
+        Gate {
+            tail_bytes_max,
+            unapplied_bytes_max,
+            tail_bytes: AtomicU64::new(0),
+            frozen_bytes: AtomicU64::new(0),
+            unapplied_bytes: AtomicU64::new(0),
+            closed: AtomicBool::new(false),
+            change: Mutex::new(()),
+            opened: Notify::new(),
+        }
+    }
+
+    /// True while connections may read on.
+    pub fn admitted(&self) -> bool {
+        !self.closed.load(Ordering::Acquire)
+    }
+
+    /// Returns once connections may read on.
+    pub async fn wait(&self) {
+        loop {
+            let opened = self.opened.notified();
+            let mut opened = std::pin::pin!(opened);
+            opened.as_mut().enable();
+            if self.admitted() {
+                return;
+            }
+            opened.await;
+        }
+    }
+
+    /// Memory held by tails, those that are being flushed included.
+    pub fn tail_bytes(&self) -> u64 {
+        self.tail_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Bytes of frames that are committed and not yet applied.
+    pub fn unapplied_bytes(&self) -> u64 {
+        self.unapplied_bytes.load(Ordering::Relaxed)
+    }
+
+    /// True when apply itself must let flushes go first.
+    pub(super) fn is_over_budget(&self) -> bool {
+        self.tail_bytes() > self.tail_bytes_max
+    }
+
+    /// How many bytes of open tails should be frozen now, beyond those that are.
+    pub(super) fn excess(&self) -> u64 {
+        let open = self.tail_bytes().saturating_sub(self.frozen_bytes.load(Ordering::Relaxed));
+        let wanted = self.tail_bytes_max / 4 * 3;
+        if self.tail_bytes() <= wanted { 0 } else { open.saturating_sub(wanted / 2) }
+    }
+
+    pub(super) fn tail_grew(&self, before: u64, after: u64) {
+        if after >= before {
+            self.tail_bytes.fetch_add(after - before, Ordering::Relaxed);
+        } else {
+            self.tail_bytes.fetch_sub(before - after, Ordering::Relaxed);
+        }
+        self.update();
+    }
+
+    pub(super) fn froze(&self, bytes: u64) {
+        self.frozen_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    pub(super) fn flushed(&self, bytes: u64) {
+        self.frozen_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        self.tail_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        self.update();
+    }
+
+    pub(super) fn committed(&self, bytes: u64) {
+        self.unapplied_bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.update();
+    }
+
+    pub(super) fn applied(&self, bytes: u64) {
+        self.unapplied_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        self.update();
+    }
+
+    /// Closes or opens by the counts as they are.
+    fn update(&self) {
+        if self.should_be_closed() == self.closed.load(Ordering::Relaxed) {
+            return;
+        }
+        let _change = self.change.lock().unwrap_or_else(PoisonError::into_inner);
+        let closed = self.should_be_closed();
+        self.closed.store(closed, Ordering::Release);
+        if !closed {
+            self.opened.notify_waiters();
+        }
+    }
+
+    fn should_be_closed(&self) -> bool {
+        let is_past = |share: fn(u64) -> u64| {
+            self.tail_bytes() > share(self.tail_bytes_max)
+                || self.unapplied_bytes() > share(self.unapplied_bytes_max)
+        };
+        if self.closed.load(Ordering::Relaxed) {
+            is_past(|bound| bound / 8 * 7)
+        } else {
+            is_past(|bound| bound)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_gate_closes_past_its_bound_and_opens_when_an_eighth_is_free() {
+        let gate = Gate::new(800, 80);
+        gate.tail_grew(0, 800);
+        assert!(gate.admitted());
+        gate.tail_grew(800, 801);
+        assert!(!gate.admitted());
+        gate.froze(50);
+        gate.flushed(50);
+        assert!(!gate.admitted(), "751 of 800 is not yet an eighth free");
+        gate.tail_grew(751, 700);
+        assert!(gate.admitted());
+        gate.committed(81);
+        assert!(!gate.admitted());
+        gate.applied(81);
+        assert!(gate.admitted());
+    }
+
+    #[test]
+    fn what_is_frozen_is_not_asked_for_again() {
+        let gate = Gate::new(800, 80);
+        gate.tail_grew(0, 600);
+        assert_eq!(gate.excess(), 0, "three quarters are allowed");
+        gate.tail_grew(600, 700);
+        assert_eq!(gate.excess(), 400);
+        gate.froze(400);
+        assert_eq!(gate.excess(), 0);
+    }
+}

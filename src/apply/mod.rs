@@ -1,0 +1,70 @@
+//! Committed transactions become visible, and then durable in parts.
+//!
+//! ```text
+//!  sequencer ──Txn──▶ queue of its table ──turn──▶ frames decoded into runs ──▶ next tail ──store──▶ snapshot (applied_txn)
+//!                                                                                │ size, age, memory, FLUSH
+//!                                                                                ▼
+//!  catalog ◀──one edit: parts, flushed_txn── one sorted part a partition ◀── frozen tail ──store──▶ snapshot (flushed_txn)
+//!     ▲
+//!     └──{remove, add}── compaction: neighbouring parts of one partition become one
+//! ```
+//!
+//! **Turns.** Every table has a queue of its own. A worker takes a table for a turn of at most `turn_ms`, applies its next
+//! transactions in order, and puts it back at the end of the line; no table has two workers. Consecutive transactions with
+//! rows are decoded together, small ones joined, and published in one store, so that a commit of one row costs a fraction of a run.
+//!
+//! **Flush.** The worker that has the table takes its tail away at one `seq_txn`: the tail is *frozen*, readers go on to see
+//! it, and the next one is open. Any worker writes a partition of it as a part. Frozen tails of a table are committed in order,
+//! whichever is written first; many tables share a commit of the catalog. After the commit one store puts the parts in the
+//! tail's place: a reader sees the one or the other, never both or neither. The table's creation and new columns enter the
+//! catalog with the flush that covers them.
+//!
+//! **Memory.** One budget holds for the tails of all tables. Past three quarters of it the largest tails are flushed; past
+//! all of it the [`Gate`] closes, so that connections wait, and apply itself waits for the flushes under way. What is committed and
+//! not applied is bounded, too.
+//!
+//! **Compaction.** Neighbours in order of transactions, of one partition and about one size, are merged, by threads of low
+//! priority of its own. What it reads stays until no snapshot holds it; when its inputs are gone before it commits, the
+//! catalog refuses the exchange and nothing has happened.
+//!
+//! **Removing.** A drop or a `RemoveBefore` is a transaction like any other; it waits until no flush of its table is under way.
+//!
+//! **Trouble.** What may pass by itself (a full disk, too many open files) is tried again at every tick, with nothing lost. What
+//! will not (a damaged frame) suspends its table at the transaction before; all other tables go on.
+//!
+//! Invariants, for every table: `flushed_txn <= frozen <= applied_txn <= seq_txn`. A snapshot at n has the rows of 1..=n once.
+//! Progress needs no notification: a tick finds every table with work. Applying begins from `flushed_txn` at every start
+//! and passes over what is flushed, so that replaying is idempotent. A segment is needed until all its committed transactions
+//! are flushed.
+//!
+//! Not here: the order of transactions (sequencer), the bytes of frames (wal), of parts and the catalog (storage), when partitions
+//! expire and segments are deleted (engine).
+
+mod config;
+mod progress;
+mod trouble;
+mod txn;
+
+mod table;
+mod turn;
+
+mod merge;
+mod segments;
+
+mod flush;
+mod publication;
+
+mod compaction;
+mod compaction_plan;
+
+mod gate;
+mod pool;
+mod scheduler;
+mod shared;
+
+pub use config::{ApplyConfig, CompactionConfig};
+pub use gate::Gate;
+pub use pool::{ApplyPaths, ApplyPool, TableView};
+pub use progress::TableProgress;
+pub use trouble::{ErrorTag, Trouble};
+pub use txn::{Data, Txn, TxnKind};

@@ -1,0 +1,336 @@
+//! The apply pool as the rest of the server sees it.
+
+use super::gate::Gate;
+use super::segments::Segments;
+use super::shared::Shared;
+use super::table::ApplyTable;
+use super::{ApplyConfig, TableProgress, Trouble, Txn, TxnKind};
+use crate::clock::Clock;
+use crate::io::Fs;
+use crate::schema::TableDef;
+use crate::storage::{
+    Catalog, CatalogState, Part, PartMeta, Snapshot, StorageError, TableDir, TableSchema,
+    TableState, TableStore, remove_orphans,
+};
+use crate::types::{SegmentId, SeqTxn, TableId, WriterId};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// Where the pool finds what it works on.
+#[derive(Clone, Debug)]
+pub struct ApplyPaths {
+    /// The folder of the writers' folders.
+    pub wal_dir: PathBuf,
+    /// The folder of the tables' folders.
+    pub tables_dir: PathBuf,
+    /// The server's own number, which seeds the checksums of segments.
+    pub uuid: [u8; 16],
+}
+
+/// A table as the rest of the server sees it.
+#[derive(Clone, Debug)]
+pub struct TableView {
+    /// How far it is.
+    pub progress: Arc<TableProgress>,
+    /// Its snapshots.
+    pub store: Arc<TableStore>,
+}
+
+/// Threads that make committed transactions visible and then durable in parts. Dropped, it stops.
+#[derive(Debug)]
+pub struct ApplyPool {
+    shared: Arc<Shared>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl ApplyPool {
+    /// Removes files that the catalog does not name, takes its tables in, and starts the threads. Transactions behind
+    /// `flushed_txn` are then submitted from the log.
+    ///
+    /// # Errors
+    /// The folder of the tables cannot be read, or what does not belong there cannot be removed.
+    pub fn start(
+        mut config: ApplyConfig,
+        fs: &Fs,
+        clock: &Clock,
+        paths: ApplyPaths,
+        catalog: Arc<Catalog>,
+        state: &CatalogState,
+    ) -> Result<ApplyPool, StorageError> {
+        if config.workers == 0 {
+            config.workers = std::thread::available_parallelism().map_or(1, |n| n.get());
+        }
+        let removed = remove_orphans(fs, &paths.tables_dir, state)?;
+        if removed > 0 {
+            tracing::info!(removed, "removed files that no flush or compaction finished");
+        }
+        let segments = Segments::new(fs.clone(), paths.wal_dir, paths.uuid);
+        let tables_dir = paths.tables_dir;
+        let shared = Shared::new(config, fs.clone(), clock.clone(), tables_dir, catalog, segments);
+        shared.adopt(fs, state);
+        let shared = Arc::new(shared);
+        let threads = Mutex::new(spawn_threads(&shared));
+        let pool = ApplyPool { shared, threads };
+        for table in pool.shared.all_tables() {
+            pool.shared.compact_if_due(&table);
+        }
+        Ok(pool)
+    }
+
+    /// Takes in transactions that are committed, in order for each table. Those that are flushed already are passed over, so that a
+    /// start may submit all that the log has.
+    ///
+    /// # Panics
+    /// A transaction of a table is missing: the sequencer numbers them without gaps.
+    pub fn submit(&self, txns: impl IntoIterator<Item = Txn>) {
+        for table in self.take_in(txns) {
+            table.schedule(&self.shared);
+        }
+    }
+
+    /// Like [`ApplyPool::submit`], but tells no worker: the next tick must find the transactions.
+    #[doc(hidden)]
+    pub fn submit_without_notice(&self, txns: impl IntoIterator<Item = Txn>) {
+        self.take_in(txns);
+    }
+
+    fn take_in(&self, txns: impl IntoIterator<Item = Txn>) -> Vec<Arc<ApplyTable>> {
+        let mut touched: Vec<Arc<ApplyTable>> = Vec::new();
+        for txn in txns {
+            let last = touched.last().filter(|table| table.id == txn.table).cloned();
+            let Some(table) = last.or_else(|| self.find(&txn)) else {
+                tracing::debug!(table = %txn.table, txn = %txn.seq_txn, "a transaction of a dropped table");
+                continue;
+            };
+            self.shared.take_in(&table, txn);
+            if touched.last().is_none_or(|last| last.id != table.id) {
+                touched.push(table);
+            }
+        }
+        touched
+    }
+
+    fn find(&self, txn: &Txn) -> Option<Arc<ApplyTable>> {
+        match self.shared.table(txn.table) {
+            Some(table) => Some(table),
+            None if matches!(txn.kind, TxnKind::Create(_)) && !self.is_dropped(txn.table) => {
+                Some(self.shared.table_or_new(txn.table))
+            }
+            None => None,
+        }
+    }
+
+    fn is_dropped(&self, table: TableId) -> bool {
+        self.shared.flushed_txn(table) == SeqTxn(u64::MAX)
+    }
+
+    /// A table, once its transaction 1 is applied and until its drop is.
+    pub fn table(&self, id: TableId) -> Option<TableView> {
+        self.shared.table(id)?.view()
+    }
+
+    /// All tables, in order of their ids.
+    pub fn tables(&self) -> Vec<TableView> {
+        let mut tables = self.shared.all_tables();
+        tables.sort_by_key(|table| table.id);
+        tables.iter().filter_map(|table| table.view()).collect()
+    }
+
+    /// How far a table has come, from its first committed transaction on.
+    pub fn progress(&self, id: TableId) -> Option<Arc<TableProgress>> {
+        Some(self.shared.table(id)?.progress.clone())
+    }
+
+    /// All rows of the table up to here are in synced parts: the log may forget them. A dropped table needs nothing any
+    /// more, which is said with the highest number there is.
+    pub fn flushed_txn(&self, id: TableId) -> SeqTxn {
+        self.shared.flushed_txn(id)
+    }
+
+    /// The gate that connections ask before they read on.
+    pub fn gate(&self) -> &Arc<Gate> {
+        &self.shared.gate
+    }
+
+    /// True while a committed transaction of this segment is not flushed. The caller knows which transactions are
+    /// not committed yet.
+    pub fn is_segment_needed(&self, writer: WriterId, segment: SegmentId) -> bool {
+        self.shared.segments.is_needed((writer, segment))
+    }
+
+    /// Flushes everything that is committed for a table now, and returns when it is in synced parts. A table that is not
+    /// there (any more) has nothing to flush.
+    ///
+    /// # Errors
+    /// The table is suspended.
+    pub async fn flush(&self, id: TableId) -> Result<(), Trouble> {
+        match self.shared.table(id) {
+            Some(table) => self.begin_flush(&table).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Flushes everything that is committed now.
+    ///
+    /// # Errors
+    /// A table is suspended; the others are flushed.
+    pub async fn flush_all(&self) -> Result<(), Trouble> {
+        let tables = self.shared.all_tables();
+        let flushes: Vec<_> = tables.iter().map(|table| self.begin_flush(table)).collect();
+        let mut result = Ok(());
+        for flush in flushes {
+            result = result.and(flush.await);
+        }
+        result
+    }
+
+    /// Asks for the flush at once; the future waits for it.
+    fn begin_flush(
+        &self,
+        table: &Arc<ApplyTable>,
+    ) -> impl Future<Output = Result<(), Trouble>> + Send + use<> {
+        let committed = table.progress.seq_txn();
+        table.want_flush(committed);
+        table.schedule(&self.shared);
+        let progress = table.progress.clone();
+        async move { progress.wait_flushed(committed).await }
+    }
+
+    /// True while parts are being merged or are about to be.
+    pub fn is_compacting(&self) -> bool {
+        self.shared.scheduler.is_compacting()
+    }
+
+    /// Lets a suspended table try again what suspended it. True when it was suspended and may go on.
+    pub fn resume(&self, id: TableId) -> bool {
+        let Some(table) = self.shared.table(id) else { return false };
+        let resumed = table.progress.resume();
+        if resumed {
+            self.shared.scheduler.retry();
+            table.schedule(&self.shared);
+        }
+        resumed
+    }
+
+    /// The tables that have partitions beyond their time to live, each with the end of the last such partition: the caller
+    /// commits a [`TxnKind::RemoveBefore`] of it.
+    ///
+    /// A partition is beyond when it ends at or before the smaller of wall clock and newest row, less the time to live: a table
+    /// that gets no new rows keeps those it has.
+    pub fn expired(&self, ttl: impl Fn(&TableDef) -> Option<Duration>) -> Vec<(TableId, i64)> {
+        let now = self.shared.clock.wall_nanos();
+        let expired = |view: TableView| {
+            let snapshot = view.store.load();
+            let def = snapshot.schema.def();
+            Some((def.id, expired_end(&snapshot, now, ttl(def)?)?))
+        };
+        self.tables().into_iter().filter_map(expired).collect()
+    }
+
+    /// What the ticker does: tries again what failed, flushes what is old, finds every table with work, counts.
+    pub fn tick(&self) {
+        self.shared.tick();
+    }
+
+    /// Stops the threads after what they are at. What is not flushed stays in the WAL. Doing it again does nothing.
+    pub fn stop(&self) {
+        self.shared.scheduler.stop();
+        let threads = std::mem::take(&mut *super::table::lock(&self.threads));
+        for thread in threads {
+            // A thread catches the panics of its jobs; one of its own is in the log.
+            drop(thread.join());
+        }
+    }
+}
+
+impl Drop for ApplyPool {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+impl ApplyTable {
+    fn view(&self) -> Option<TableView> {
+        Some(TableView { progress: self.progress.clone(), store: self.store()?.clone() })
+    }
+}
+
+/// The end of the last partition that ends at or before the time to live allows.
+fn expired_end(snapshot: &Snapshot, now: i64, ttl: Duration) -> Option<i64> {
+    let by = snapshot.schema.def().partition_by;
+    let in_parts = snapshot.parts.iter().map(|part| part.meta().max_time);
+    let runs = snapshot.tails().flat_map(|tail| tail.partitions().values().flat_map(|r| r.iter()));
+    let newest = in_parts.chain(runs.map(|run| run.max_time())).max()?;
+    let limit = newest.min(now).saturating_sub(i64::try_from(ttl.as_nanos()).unwrap_or(i64::MAX));
+    let in_parts = snapshot.parts.iter().map(|part| part.meta().id.partition);
+    let in_tails = snapshot.tails().flat_map(|tail| tail.partitions().keys().copied());
+    let ends = in_parts.chain(in_tails).map(|key| by.range(key).1);
+    ends.filter(|end| *end <= limit).max()
+}
+
+impl Shared {
+    /// Takes in the tables of the catalog.
+    fn adopt(&self, fs: &Fs, state: &CatalogState) {
+        super::table::lock(&self.dropped).extend(state.dropped.iter().copied());
+        let mut tables = self.tables.write().expect("nobody else has it yet");
+        for (id, state) in &state.tables {
+            let store = recovered_store(fs, &self.tables_dir, state);
+            tables.insert(*id, Arc::new(ApplyTable::recovered(*id, store)));
+        }
+    }
+
+    /// Counts a transaction, then queues it: a worker takes off what it finds in the queue.
+    fn take_in(&self, table: &ApplyTable, txn: Txn) {
+        if table.has(txn.seq_txn) {
+            return;
+        }
+        let (rows, bytes) = txn.size();
+        if let TxnKind::Data(data) = &txn.kind {
+            self.segments.committed(data);
+        }
+        self.gate.committed(bytes);
+        table.progress.committed(txn.seq_txn, rows);
+        table.push(txn);
+    }
+
+    fn tick(&self) {
+        self.scheduler.retry();
+        self.flush_aged();
+        self.relieve_memory();
+        self.schedule_all();
+        self.measure();
+    }
+}
+
+fn recovered_store(fs: &Fs, tables_dir: &Path, state: &TableState) -> TableStore {
+    let dir = TableDir::new(fs, tables_dir, &state.def);
+    let parts = state.parts.values().map(|meta| Arc::new(Part::new(&dir, PartMeta::clone(meta))));
+    let schema = Arc::new(TableSchema::new(state.def.clone(), state.columns.clone()));
+    let snapshot = Snapshot::flushed(schema, parts.collect(), state.flushed_txn);
+    TableStore::new(dir, snapshot)
+}
+
+fn spawn_threads(shared: &Arc<Shared>) -> Vec<JoinHandle<()>> {
+    let spawn = |name: String, life: fn(&Shared)| {
+        let shared = shared.clone();
+        let thread = std::thread::Builder::new().name(name).spawn(move || life(&shared));
+        thread.expect("the system has room for a thread at the start")
+    };
+    let mut threads = Vec::new();
+    for n in 0..shared.config.workers {
+        threads.push(spawn(format!("apply-{n}"), Shared::work));
+    }
+    for n in 0..shared.config.compaction.jobs_max {
+        threads.push(spawn(format!("compact-{n}"), Shared::compact));
+    }
+    if shared.config.tick_ms > 0 {
+        threads.push(spawn("apply-tick".to_owned(), |shared| {
+            while shared.scheduler.sleep(Duration::from_millis(shared.config.tick_ms)) {
+                shared.tick();
+            }
+        }));
+    }
+    threads
+}

@@ -1,0 +1,123 @@
+//! What is between a frozen tail and the catalog: flushes under way, in the order in which they must be committed.
+
+use super::segments::Usage;
+use super::table::{ApplyTable, lock};
+use crate::storage::{Edit, Part, PartMeta, Run, SeriesSet, TableSchema, Tail};
+use crate::types::{PartitionKey, SeqTxn, TableId};
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Held by whoever changes a table's snapshot.
+#[derive(Debug, Default)]
+pub(super) struct Publication {
+    /// Flushes under way, oldest first; they are committed in this order, whichever is written first.
+    pub(super) in_flight: VecDeque<Frozen>,
+    /// A worker is committing the first of them.
+    is_committing: bool,
+    /// The catalog has the table.
+    pub(super) is_catalogued: bool,
+    /// The table is queued for compaction or being compacted.
+    pub(super) is_compacting: bool,
+}
+
+/// The transactions of a table between two freezes, on their way into the catalog.
+#[derive(Debug)]
+pub(super) struct Frozen {
+    /// The last of them.
+    pub(super) upto: SeqTxn,
+    pub(super) tail: Arc<Tail>,
+    pub(super) schema: Arc<TableSchema>,
+    /// The table's creation and its new columns.
+    pub(super) definitions: Vec<Edit>,
+    /// Segments that they came from.
+    pub(super) usage: Usage,
+    /// What the gate counts for them.
+    pub(super) bytes: u64,
+    /// When they were frozen, monotonic.
+    pub(super) since: Duration,
+    /// The parts written so far, one a partition.
+    pub(super) parts: Vec<Arc<Part>>,
+}
+
+/// What it takes to write one part.
+#[derive(Debug)]
+pub(super) struct PartSource {
+    pub(super) runs: Vec<Arc<Run>>,
+    pub(super) series: Arc<SeriesSet>,
+    pub(super) schema: Arc<TableSchema>,
+}
+
+impl Publication {
+    /// The rows of one partition of a frozen tail.
+    pub(super) fn source(&self, upto: SeqTxn, partition: PartitionKey) -> PartSource {
+        let frozen = self.in_flight.iter().find(|f| f.upto == upto);
+        let frozen = frozen.expect("a tail is in flight until all its parts are committed");
+        PartSource {
+            runs: frozen.tail.partitions()[&partition].to_vec(),
+            series: frozen.tail.series().clone(),
+            schema: frozen.schema.clone(),
+        }
+    }
+
+    /// A part of a frozen tail is on the device.
+    pub(super) fn written(&mut self, upto: SeqTxn, part: Arc<Part>) {
+        let frozen = self.in_flight.iter_mut().find(|f| f.upto == upto);
+        frozen.expect("a tail is in flight until all its parts are committed").parts.push(part);
+    }
+
+    /// How many of the first flushes have all their parts.
+    fn ready(&self) -> usize {
+        let is_ready = |f: &&Frozen| f.parts.len() == f.tail.partitions().len();
+        self.in_flight.iter().take_while(is_ready).count()
+    }
+}
+
+impl ApplyTable {
+    /// Begins to commit what is ready, unless somebody is at it: returns how many flushes, and appends their edits.
+    pub(super) fn begin_commit(&self, edits: &mut Vec<Edit>) -> usize {
+        let mut publication = lock(&self.publication);
+        let ready = if publication.is_committing { 0 } else { publication.ready() };
+        publication.is_committing |= ready > 0;
+        for frozen in publication.in_flight.iter().take(ready) {
+            edits.extend(frozen.edits(self.id));
+        }
+        ready
+    }
+
+    /// The commit failed; it may be tried again.
+    pub(super) fn abort_commit(&self) {
+        lock(&self.publication).is_committing = false;
+    }
+
+    /// The catalog has the first `count` flushes: their parts take the place of their tails, in one store.
+    pub(super) fn finish_commit(&self, count: usize) -> Vec<Frozen> {
+        let mut done = Vec::new();
+        self.publish(|snapshot, publication| {
+            done.extend(publication.in_flight.drain(..count));
+            publication.is_committing = false;
+            publication.is_catalogued = true;
+            let tails = done.iter().filter(|f| !f.tail.is_empty()).count();
+            snapshot.frozen.drain(..tails);
+            let new = done.iter().flat_map(|f| f.parts.iter());
+            let mut parts: Vec<Arc<Part>> = snapshot.parts.iter().chain(new).cloned().collect();
+            parts.sort_by_key(|part| part.meta().id);
+            snapshot.parts = parts.into();
+            snapshot.flushed_txn = done.last().map_or(snapshot.flushed_txn, |f| f.upto);
+        });
+        done
+    }
+
+    /// True while no flush is under way: a transaction that removes parts may go ahead.
+    pub(super) fn is_settled(&self) -> bool {
+        lock(&self.publication).in_flight.is_empty()
+    }
+}
+
+impl Frozen {
+    fn edits(&self, table: TableId) -> Vec<Edit> {
+        let parts = self.parts.iter().map(|part| PartMeta::clone(part.meta())).collect();
+        let flush = Edit::Flush { table, parts, flushed_txn: self.upto };
+        self.definitions.iter().cloned().chain([flush]).collect()
+    }
+}

@@ -1,0 +1,204 @@
+//! What the threads do next: queues of tables with transactions, of tails to flush, of tables to compact.
+//!
+//! A table is in the turn queue at most once and goes to the back after its turn, so that none starves. Flushes take up to half
+//! of the workers, or all of them while nothing waits for a turn; compaction has threads of its own, of low priority,
+//! so that it is never in front of apply.
+
+use super::flush::FlushTask;
+use super::table::ApplyTable;
+use std::collections::VecDeque;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// Small tails are flushed together, so that they share a commit of the catalog: up to so many ...
+const FLUSH_TASKS_MAX: usize = 256;
+/// ... of up to so many bytes together.
+const FLUSH_BYTES_MAX: u64 = 4 << 20;
+
+/// What a worker does next.
+#[derive(Debug)]
+pub(super) enum Job {
+    /// Apply transactions of a table.
+    Turn(Arc<ApplyTable>),
+    /// Write and publish parts.
+    Flush(Vec<FlushTask>),
+}
+
+/// The queues of all threads.
+#[derive(Debug)]
+pub(super) struct Scheduler {
+    queues: Mutex<Queues>,
+    /// Something for a worker was queued, or the pool stops.
+    work: Condvar,
+    /// The same for the threads of compaction and the ticker.
+    background: Condvar,
+    /// Workers that may flush while tables wait for a turn.
+    flushers_max: usize,
+}
+
+#[derive(Debug, Default)]
+struct Queues {
+    turns: VecDeque<Arc<ApplyTable>>,
+    flushes: VecDeque<FlushTask>,
+    /// Flushes that failed and are tried again at the next tick.
+    failed_flushes: Vec<FlushTask>,
+    /// Flushes that a worker is at.
+    flushing: usize,
+    compactions: VecDeque<Arc<ApplyTable>>,
+    failed_compactions: Vec<Arc<ApplyTable>>,
+    compacting: usize,
+    is_stopping: bool,
+}
+
+impl Scheduler {
+    pub(super) fn new(workers: usize) -> Scheduler {
+        Scheduler {
+            queues: Mutex::default(),
+            work: Condvar::new(),
+            background: Condvar::new(),
+            flushers_max: (workers / 2).max(1),
+        }
+    }
+
+    /// Queues a table for a turn. The table sees to it that it is queued once.
+    pub(super) fn push_turn(&self, table: Arc<ApplyTable>) {
+        self.lock().turns.push_back(table);
+        self.work.notify_one();
+    }
+
+    /// Queues tails to flush.
+    pub(super) fn push_flushes(&self, tasks: Vec<FlushTask>) {
+        self.lock().flushes.extend(tasks);
+        self.work.notify_all();
+    }
+
+    /// Keeps a failed flush until the next tick.
+    pub(super) fn set_flush_aside(&self, task: FlushTask) {
+        self.lock().failed_flushes.push(task);
+    }
+
+    /// Queues a table for compaction.
+    pub(super) fn push_compaction(&self, table: Arc<ApplyTable>) {
+        self.lock().compactions.push_back(table);
+        self.background.notify_all();
+    }
+
+    /// Keeps a failed compaction until the next tick.
+    pub(super) fn set_compaction_aside(&self, table: Arc<ApplyTable>) {
+        self.lock().failed_compactions.push(table);
+    }
+
+    /// Queues again what failed.
+    pub(super) fn retry(&self) {
+        let mut queues = self.lock();
+        let queues = &mut *queues;
+        queues.flushes.extend(queues.failed_flushes.drain(..));
+        queues.compactions.extend(queues.failed_compactions.drain(..));
+        self.work.notify_all();
+        self.background.notify_all();
+    }
+
+    /// The next job of a worker, for which it waits; `None` when the pool stops.
+    pub(super) fn next_job(&self) -> Option<Job> {
+        let mut queues = self.lock();
+        loop {
+            if queues.is_stopping {
+                return None;
+            }
+            if let Some(job) = queues.next_job(self.flushers_max) {
+                return Some(job);
+            }
+            queues = self.work.wait(queues).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// The next table to compact, for which the caller waits; `None` when the pool stops.
+    pub(super) fn next_compaction(&self) -> Option<Arc<ApplyTable>> {
+        let mut queues = self.lock();
+        loop {
+            if queues.is_stopping {
+                return None;
+            }
+            if let Some(table) = queues.compactions.pop_front() {
+                queues.compacting += 1;
+                return Some(table);
+            }
+            queues = self.background.wait(queues).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// A worker is done with so many flushes.
+    pub(super) fn finished_flushes(&self, count: usize) {
+        self.lock().flushing -= count;
+        self.work.notify_one();
+    }
+
+    /// A thread is done with a compaction.
+    pub(super) fn finished_compaction(&self) {
+        self.lock().compacting -= 1;
+    }
+
+    /// True while a flush is queued or under way, or waits to be tried again: memory is about to come free, or will not
+    /// before there is room on the disk.
+    pub(super) fn is_flushing(&self) -> bool {
+        let queues = self.lock();
+        queues.flushing > 0 || !queues.flushes.is_empty() || !queues.failed_flushes.is_empty()
+    }
+
+    /// True while a compaction is queued or under way.
+    pub(super) fn is_compacting(&self) -> bool {
+        let queues = self.lock();
+        queues.compacting > 0
+            || !queues.compactions.is_empty()
+            || !queues.failed_compactions.is_empty()
+    }
+
+    /// Sleeps for `period`, or less when the pool stops: then it returns false.
+    pub(super) fn sleep(&self, period: Duration) -> bool {
+        let queues = self.lock();
+        let woken = self.background.wait_timeout_while(queues, period, |q| !q.is_stopping);
+        !woken.unwrap_or_else(PoisonError::into_inner).0.is_stopping
+    }
+
+    /// Lets every thread end after what it is at.
+    pub(super) fn stop(&self) {
+        self.lock().is_stopping = true;
+        self.work.notify_all();
+        self.background.notify_all();
+    }
+
+    /// True once the pool stops.
+    pub(super) fn is_stopping(&self) -> bool {
+        self.lock().is_stopping
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Queues> {
+        self.queues.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Queues {
+    fn next_job(&mut self, flushers_max: usize) -> Option<Job> {
+        if self.flushing < flushers_max || self.turns.is_empty() {
+            let tasks = self.next_flushes();
+            if !tasks.is_empty() {
+                return Some(Job::Flush(tasks));
+            }
+        }
+        self.turns.pop_front().map(Job::Turn)
+    }
+
+    /// One large flush or several small ones.
+    fn next_flushes(&mut self) -> Vec<FlushTask> {
+        let (mut tasks, mut bytes) = (Vec::new(), 0);
+        while let Some(task) = self.flushes.front() {
+            bytes += task.bytes;
+            if !tasks.is_empty() && (bytes > FLUSH_BYTES_MAX || tasks.len() >= FLUSH_TASKS_MAX) {
+                break;
+            }
+            tasks.extend(self.flushes.pop_front());
+        }
+        self.flushing += tasks.len();
+        tasks
+    }
+}

@@ -1,0 +1,102 @@
+//! The segments that committed transactions point into: readers of them, and which of them are still needed.
+
+use super::Data;
+use crate::io::Fs;
+use crate::types::{SegmentId, WriterId};
+use crate::wal::{Identity, SegmentReader, WalError};
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Which segment.
+pub(super) type SegmentKey = (WriterId, SegmentId);
+
+/// How many transactions of each segment somebody has.
+pub(super) type Usage = HashMap<SegmentKey, u64>;
+
+/// Readers that are kept open: each costs a descriptor and a map.
+const READERS_MAX: usize = 256;
+
+/// All segments, shared by all tables.
+#[derive(Debug)]
+pub(super) struct Segments {
+    fs: Fs,
+    wal_dir: PathBuf,
+    uuid: [u8; 16],
+    readers: Mutex<Readers>,
+    /// Committed transactions that are not flushed.
+    unflushed: Mutex<Usage>,
+}
+
+#[derive(Debug, Default)]
+struct Readers {
+    open: HashMap<SegmentKey, Opened>,
+    uses: u64,
+}
+
+#[derive(Debug)]
+struct Opened {
+    reader: Arc<SegmentReader>,
+    last_use: u64,
+}
+
+impl Segments {
+    pub(super) fn new(fs: Fs, wal_dir: PathBuf, uuid: [u8; 16]) -> Segments {
+        let (readers, unflushed) = (Mutex::default(), Mutex::default());
+        Segments { fs, wal_dir, uuid, readers, unflushed }
+    }
+
+    /// A reader of a segment, kept open for the next one who asks.
+    pub(super) fn reader(&self, key: SegmentKey) -> Result<Arc<SegmentReader>, WalError> {
+        let mut readers = lock(&self.readers);
+        readers.uses += 1;
+        let last_use = readers.uses;
+        if let Some(opened) = readers.open.get_mut(&key) {
+            opened.last_use = last_use;
+            return Ok(opened.reader.clone());
+        }
+        let identity = Identity { uuid: self.uuid, writer: key.0, segment: key.1 };
+        let reader = Arc::new(SegmentReader::open(&self.fs, &self.wal_dir, &identity)?);
+        if readers.open.len() >= READERS_MAX {
+            let oldest = readers.open.iter().min_by_key(|(_, o)| o.last_use).map(|(key, _)| *key);
+            oldest.map(|key| readers.open.remove(&key));
+        }
+        readers.open.insert(key, Opened { reader: reader.clone(), last_use });
+        Ok(reader)
+    }
+
+    /// A transaction of this segment is committed.
+    pub(super) fn committed(&self, data: &Data) {
+        *lock(&self.unflushed).entry(data.key()).or_default() += 1;
+    }
+
+    /// These transactions are flushed, or nobody wants them any more.
+    pub(super) fn release(&self, usage: &Usage) {
+        let mut unflushed = lock(&self.unflushed);
+        for (key, count) in usage {
+            let left = unflushed.get_mut(key).expect("released after it was committed");
+            assert!(*left >= *count, "a transaction is released once");
+            *left -= count;
+            if *left == 0 {
+                unflushed.remove(key);
+                lock(&self.readers).open.remove(key);
+            }
+        }
+    }
+
+    /// True while a committed transaction of this segment is not flushed.
+    pub(super) fn is_needed(&self, key: SegmentKey) -> bool {
+        lock(&self.unflushed).contains_key(&key)
+    }
+}
+
+impl Data {
+    /// The segment that has the frame.
+    pub(super) fn key(&self) -> SegmentKey {
+        (self.writer, self.segment)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

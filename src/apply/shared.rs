@@ -1,0 +1,224 @@
+//! What all threads of the pool share.
+
+use super::flush::flush;
+use super::gate::Gate;
+use super::progress::Stage;
+use super::scheduler::{Job, Scheduler};
+use super::segments::Segments;
+use super::table::{ApplyTable, lock};
+use super::{ApplyConfig, ErrorTag, Trouble, compaction};
+use crate::clock::Clock;
+use crate::io::Fs;
+use crate::metrics;
+use crate::storage::Catalog;
+use crate::types::{SeqTxn, TableId};
+use std::any::Any;
+use std::collections::{HashMap, HashSet};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::slice;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
+
+/// The pool without its threads.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) config: ApplyConfig,
+    pub(super) fs: Fs,
+    pub(super) clock: Clock,
+    /// The folder of all tables' folders.
+    pub(super) tables_dir: PathBuf,
+    pub(super) catalog: Arc<Catalog>,
+    pub(super) segments: Segments,
+    pub(super) gate: Arc<Gate>,
+    pub(super) scheduler: Scheduler,
+    pub(super) tables: RwLock<HashMap<TableId, Arc<ApplyTable>>>,
+    /// Tables that are gone: nothing of theirs is needed any more.
+    pub(super) dropped: Mutex<HashSet<TableId>>,
+    /// A table waits until a flush gives memory back.
+    parked: AtomicBool,
+}
+
+impl Shared {
+    pub(super) fn new(
+        config: ApplyConfig,
+        fs: Fs,
+        clock: Clock,
+        tables_dir: PathBuf,
+        catalog: Arc<Catalog>,
+        segments: Segments,
+    ) -> Shared {
+        Shared {
+            gate: Arc::new(Gate::new(config.memory_budget, config.unapplied_bytes)),
+            scheduler: Scheduler::new(config.workers),
+            config,
+            fs,
+            clock,
+            tables_dir,
+            catalog,
+            segments,
+            tables: RwLock::default(),
+            dropped: Mutex::default(),
+            parked: AtomicBool::new(false),
+        }
+    }
+
+    pub(super) fn table(&self, id: TableId) -> Option<Arc<ApplyTable>> {
+        self.tables.read().unwrap_or_else(PoisonError::into_inner).get(&id).cloned()
+    }
+
+    pub(super) fn all_tables(&self) -> Vec<Arc<ApplyTable>> {
+        self.tables.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
+    /// The table of this id, made when it is new.
+    pub(super) fn table_or_new(&self, id: TableId) -> Arc<ApplyTable> {
+        let mut tables = self.tables.write().unwrap_or_else(PoisonError::into_inner);
+        tables.entry(id).or_insert_with(|| Arc::new(ApplyTable::new(id))).clone()
+    }
+
+    /// The table is dropped.
+    pub(super) fn forget(&self, id: TableId) {
+        lock(&self.dropped).insert(id);
+        self.tables.write().unwrap_or_else(PoisonError::into_inner).remove(&id);
+    }
+
+    /// Queues every table that has work: no notification is needed for progress.
+    pub(super) fn schedule_all(&self) {
+        for table in self.all_tables() {
+            table.schedule(self);
+        }
+    }
+
+    /// True while tails hold more than the budget and a flush is about to give some of it back. Who is told so
+    /// is scheduled again after the flush.
+    pub(super) fn must_wait_for_memory(&self) -> bool {
+        if !self.gate.is_over_budget() {
+            return false;
+        }
+        // Set before the flushes are looked at: the last of them sees it or is seen.
+        self.parked.store(true, Ordering::SeqCst);
+        self.scheduler.is_flushing()
+    }
+
+    /// True once for everybody that waited for memory.
+    pub(super) fn take_parked(&self) -> bool {
+        self.parked.swap(false, Ordering::SeqCst)
+    }
+
+    /// Asks the largest tails to be flushed when memory runs short.
+    pub(super) fn relieve_memory(&self) {
+        let mut excess = self.gate.excess();
+        if excess == 0 {
+            return;
+        }
+        let mut tables: Vec<(u64, Arc<ApplyTable>)> = self
+            .all_tables()
+            .into_iter()
+            .filter_map(|table| Some((table.store()?.load().tail.bytes(), table)))
+            .collect();
+        tables.sort_by_key(|(bytes, _)| std::cmp::Reverse(*bytes));
+        for (bytes, table) in tables {
+            if excess == 0 {
+                return;
+            }
+            table.want_flush(table.progress.applied_txn());
+            table.schedule(self);
+            excess = excess.saturating_sub(bytes);
+        }
+    }
+
+    /// Asks tails to be flushed whose oldest transaction is old enough.
+    pub(super) fn flush_aged(&self) {
+        let now = self.clock.monotonic();
+        let age = Duration::from_millis(self.config.flush_age_ms);
+        for table in self.all_tables() {
+            let since = lock(&table.queue).tail_since;
+            if since.is_some_and(|since| now.saturating_sub(since) >= age) {
+                table.want_flush(table.progress.applied_txn());
+            }
+        }
+    }
+
+    /// How far the table is flushed; all the way when it is dropped.
+    pub(super) fn flushed_txn(&self, id: TableId) -> SeqTxn {
+        match self.table(id) {
+            Some(table) => table.progress.flushed_txn(),
+            None if lock(&self.dropped).contains(&id) => SeqTxn(u64::MAX),
+            None => SeqTxn::NONE,
+        }
+    }
+
+    /// A worker's life.
+    pub(super) fn work(&self) {
+        while let Some(job) = self.scheduler.next_job() {
+            match job {
+                Job::Turn(table) => self.guard(slice::from_ref(&table), || table.take_turn(self)),
+                Job::Flush(tasks) => {
+                    let count = tasks.len();
+                    let tables: Vec<Arc<ApplyTable>> =
+                        tasks.iter().map(|task| task.table.clone()).collect();
+                    self.guard(&tables, || flush(tasks, self));
+                    self.scheduler.finished_flushes(count);
+                    if self.take_parked() {
+                        self.schedule_all();
+                    }
+                }
+            }
+        }
+    }
+
+    /// The life of a compaction thread.
+    pub(super) fn compact(&self) {
+        // Of this thread only: apply and connections go first.
+        if let Err(error) = rustix::process::nice(10) {
+            tracing::debug!(%error, "compaction has the priority of apply");
+        }
+        while let Some(table) = self.scheduler.next_compaction() {
+            self.guard(slice::from_ref(&table), || compaction::compact(&table, self));
+            self.scheduler.finished_compaction();
+        }
+    }
+
+    /// Runs a job. A panic is our own mistake: it stops the tables that it was about, and no others.
+    fn guard(&self, tables: &[Arc<ApplyTable>], job: impl FnOnce()) {
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(job)) {
+            let message = panic_message(panic.as_ref());
+            for table in tables {
+                let message = message.clone();
+                table.fail(Stage::Apply, Trouble { tag: ErrorTag::Internal, message });
+            }
+        }
+    }
+
+    /// Refreshes the gauges.
+    pub(super) fn measure(&self) {
+        let (mut lag_txns, mut lag_rows, mut parts, mut suspended) = (0, 0, 0, 0);
+        let mut oldest = i64::MAX;
+        let tables = self.all_tables();
+        for table in &tables {
+            let progress = &table.progress;
+            lag_txns += progress.seq_txn().0.saturating_sub(progress.applied_txn().0);
+            lag_rows += progress.unapplied_rows();
+            suspended += u64::from(progress.is_suspended());
+            parts += table.store().map_or(0, |store| store.load().parts.len());
+            if let Some(first) = lock(&table.queue).pending.front() {
+                oldest = oldest.min(first.at);
+            }
+        }
+        let lag_nanos = self.clock.wall_nanos().saturating_sub(oldest).max(0);
+        metrics::APPLY_LAG_TRANSACTIONS.set(lag_txns as f64);
+        metrics::APPLY_LAG_ROWS.set(lag_rows as f64);
+        metrics::APPLY_LAG_SECONDS.set(lag_nanos as f64 / 1e9);
+        metrics::TAIL_BYTES.set(self.gate.tail_bytes() as f64);
+        metrics::PARTS.set(parts as f64);
+        metrics::TABLES.set(tables.len() as f64);
+        metrics::TABLES_SUSPENDED.set(suspended as f64);
+    }
+}
+
+fn panic_message(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a panic").to_owned()
+}

@@ -1,0 +1,221 @@
+//! One table in the pool: its transactions in order, and the state machine that lets one worker at a time apply them.
+
+use super::progress::Stage;
+use super::publication::Publication;
+use super::turn::TurnState;
+use super::{TableProgress, Trouble, Txn, TxnKind};
+use crate::schema::TableDef;
+use crate::storage::{Snapshot, TableDir, TableSchema, TableStore};
+use crate::types::{SeqTxn, TableId};
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
+
+/// A table that exists or is about to.
+///
+/// Locks are taken in the order `turn`, `queue`, `publication`; none is held over I/O but `turn`, which belongs to the one
+/// worker that has the table.
+#[derive(Debug)]
+pub(super) struct ApplyTable {
+    pub(super) id: TableId,
+    pub(super) progress: Arc<TableProgress>,
+    pub(super) queue: Mutex<Queue>,
+    pub(super) turn: Mutex<TurnState>,
+    pub(super) publication: Mutex<Publication>,
+    /// There once transaction 1 is applied.
+    store: OnceLock<Arc<TableStore>>,
+}
+
+/// What waits, and where the table stands with the scheduler.
+#[derive(Debug)]
+pub(super) struct Queue {
+    /// Committed and not applied, dense.
+    pub(super) pending: VecDeque<Txn>,
+    /// The last transaction that came in.
+    pub(super) last: SeqTxn,
+    pub(super) phase: Phase,
+    /// The tail is to be frozen once this transaction is in it.
+    pub(super) flush_to: SeqTxn,
+    /// The last transaction of the last frozen tail: `flushed_txn <= frozen <= applied_txn`.
+    pub(super) frozen: SeqTxn,
+    /// Monotonic time at which the first transaction after `frozen` was applied.
+    pub(super) tail_since: Option<Duration>,
+}
+
+/// Where a table is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Phase {
+    /// Nowhere: nothing to do, or nothing that can be done yet.
+    Idle,
+    /// In the turn queue.
+    Queued,
+    /// With a worker, who looks for more work before it lets go.
+    Running,
+}
+
+/// The next transactions of a table that are applied together.
+#[derive(Debug)]
+pub(super) enum Chunk {
+    /// Consecutive transactions with rows.
+    Data(Vec<Txn>),
+    /// One transaction of another kind.
+    Other(Txn),
+}
+
+impl ApplyTable {
+    /// A table of which nothing is known but its number.
+    pub(super) fn new(id: TableId) -> ApplyTable {
+        ApplyTable::with_flushed(id, SeqTxn::NONE)
+    }
+
+    /// A table that the catalog has.
+    pub(super) fn recovered(id: TableId, store: TableStore) -> ApplyTable {
+        let table = ApplyTable::with_flushed(id, store.load().flushed_txn);
+        table.set_store(store);
+        lock(&table.publication).is_catalogued = true;
+        table
+    }
+
+    fn with_flushed(id: TableId, flushed: SeqTxn) -> ApplyTable {
+        let queue = Queue {
+            pending: VecDeque::new(),
+            last: flushed,
+            phase: Phase::Idle,
+            flush_to: flushed,
+            frozen: flushed,
+            tail_since: None,
+        };
+        ApplyTable {
+            id,
+            progress: Arc::new(TableProgress::new(flushed)),
+            queue: Mutex::new(queue),
+            turn: Mutex::default(),
+            publication: Mutex::default(),
+            store: OnceLock::new(),
+        }
+    }
+
+    /// The table's snapshots; `None` before transaction 1 is applied.
+    pub(super) fn store(&self) -> Option<&Arc<TableStore>> {
+        self.store.get()
+    }
+
+    /// The table now.
+    ///
+    /// # Panics
+    /// Before transaction 1 is applied.
+    pub(super) fn snapshot(&self) -> Arc<Snapshot> {
+        self.store().expect("transaction 1 creates the table").load()
+    }
+
+    /// The table comes into being.
+    pub(super) fn create(&self, def: TableDef, dir: Arc<TableDir>) {
+        let schema = Arc::new(TableSchema::new(def, Vec::new()));
+        let nothing = Snapshot::flushed(schema, Arc::from([]), SeqTxn::NONE);
+        self.set_store(TableStore::new(dir, nothing));
+    }
+
+    fn set_store(&self, store: TableStore) {
+        assert!(self.store.set(Arc::new(store)).is_ok(), "a table is created once");
+    }
+
+    /// Stores the next snapshot, made from the present one.
+    pub(super) fn publish(&self, change: impl FnOnce(&mut Snapshot, &mut Publication)) {
+        let mut publication = lock(&self.publication);
+        let store = self.store().expect("only a created table is published");
+        let mut next = Snapshot::clone(&store.load());
+        change(&mut next, &mut publication);
+        store.store(next);
+    }
+
+    /// True when a transaction came in before: a start replays what is flushed, too.
+    pub(super) fn has(&self, txn: SeqTxn) -> bool {
+        txn <= lock(&self.queue).last
+    }
+
+    /// Takes a committed transaction in.
+    ///
+    /// # Panics
+    /// A transaction is missing before this one: the sequencer numbers them without gaps.
+    pub(super) fn push(&self, txn: Txn) {
+        let mut queue = lock(&self.queue);
+        assert_eq!(txn.seq_txn, queue.last.next(), "transactions of table {} are dense", self.id);
+        queue.last = txn.seq_txn;
+        queue.pending.push_back(txn);
+    }
+
+    /// Asks for everything up to `txn` to be flushed.
+    pub(super) fn want_flush(&self, txn: SeqTxn) {
+        let mut queue = lock(&self.queue);
+        queue.flush_to = queue.flush_to.max(txn);
+    }
+
+    /// The transactions to apply next, which stay where they are until [`ApplyTable::applied`].
+    pub(super) fn next_chunk(&self) -> Option<Chunk> {
+        let queue = lock(&self.queue);
+        let first = queue.pending.front()?;
+        if !matches!(first.kind, TxnKind::Data(_)) {
+            return Some(Chunk::Other(first.clone()));
+        }
+        let (mut rows, mut bytes) = (0, 0);
+        let fits = |txn: &&Txn| {
+            let is_first = rows == 0;
+            rows += txn.size().0;
+            bytes += txn.size().1;
+            let is_small = rows <= CHUNK_ROWS_MAX && bytes <= CHUNK_BYTES_MAX;
+            matches!(txn.kind, TxnKind::Data(_)) && (is_first || is_small)
+        };
+        let txns = queue.pending.iter().take(CHUNK_TXNS_MAX).take_while(fits).cloned();
+        Some(Chunk::Data(txns.collect()))
+    }
+
+    /// Takes the transactions up to `txn` out of the queue: they are visible. Returns their rows and bytes.
+    pub(super) fn applied(&self, txn: SeqTxn, now: Duration) -> (u64, u64) {
+        let mut queue = lock(&self.queue);
+        let (mut rows, mut bytes) = (0, 0);
+        while let Some(done) = queue.pending.pop_front_if(|t| t.seq_txn <= txn) {
+            rows += done.size().0;
+            bytes += done.size().1;
+        }
+        queue.tail_since.get_or_insert(now);
+        drop(queue);
+        self.progress.applied(txn, rows);
+        (rows, bytes)
+    }
+
+    /// True when the tail is to be frozen now.
+    pub(super) fn is_freeze_due(&self) -> bool {
+        lock(&self.queue).is_freeze_due(self.progress.applied_txn())
+    }
+
+    /// The tail was taken away at the last applied transaction.
+    pub(super) fn frozen(&self) {
+        let mut queue = lock(&self.queue);
+        queue.frozen = self.progress.applied_txn();
+        queue.tail_since = None;
+    }
+
+    /// Says what is wrong, once.
+    pub(super) fn fail(&self, stage: Stage, trouble: Trouble) {
+        if self.progress.fail(stage, trouble.clone()) {
+            let what = if trouble.tag.is_transient() { "waits" } else { "is suspended" };
+            let name = self.store().map(|s| s.load().schema.def().name.clone()).unwrap_or_default();
+            tracing::error!(table = %self.id, %name, %trouble, "the table {what}");
+        }
+    }
+}
+
+impl Queue {
+    pub(super) fn is_freeze_due(&self, applied: SeqTxn) -> bool {
+        self.frozen < self.flush_to && self.flush_to <= applied
+    }
+}
+
+/// A chunk is what one publication brings: it bounds how long readers wait and how much memory is not counted yet.
+const CHUNK_ROWS_MAX: u64 = 64 << 10;
+const CHUNK_BYTES_MAX: u64 = 8 << 20;
+const CHUNK_TXNS_MAX: usize = 4096;
+
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

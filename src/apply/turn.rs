@@ -1,0 +1,303 @@
+//! A table's turn with a worker: its next transactions become visible, in order, until its time is up.
+
+use super::flush::FlushTask;
+use super::merge::Merger;
+use super::progress::Stage;
+use super::publication::Frozen;
+use super::segments::Usage;
+use super::shared::Shared;
+use super::table::{ApplyTable, Chunk, Phase, Queue, lock};
+use super::{Data, Trouble, Txn, TxnKind};
+use crate::metrics;
+use crate::schema::TableDef;
+use crate::storage::{Edit, Part, PartId, StorageError, TableDir};
+use crate::types::{PartitionKey, SeqTxn};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What is true of the open tail, for the worker that has the table.
+#[derive(Debug, Default)]
+pub(super) struct TurnState {
+    merger: Merger,
+    /// Definitions since the last freeze.
+    definitions: Vec<Edit>,
+    /// Segments of the transactions since the last freeze.
+    usage: Usage,
+    /// What the gate counts for the tail.
+    bytes: u64,
+}
+
+/// What came of a step.
+enum Step {
+    /// Something was applied.
+    Applied,
+    /// There is nothing to apply, or not yet.
+    Waits,
+}
+
+impl ApplyTable {
+    /// Queues the table for a turn, if it has work and is nowhere.
+    pub(super) fn schedule(self: &Arc<ApplyTable>, shared: &Shared) {
+        let mut queue = lock(&self.queue);
+        if queue.phase == Phase::Idle && self.has_work(&queue, shared) {
+            queue.phase = Phase::Queued;
+            shared.scheduler.push_turn(self.clone());
+        }
+    }
+
+    /// Applies what is there, until the table's time is up.
+    pub(super) fn take_turn(self: &Arc<ApplyTable>, shared: &Shared) {
+        lock(&self.queue).phase = Phase::Running;
+        let end = shared.clock.monotonic() + Duration::from_millis(shared.config.turn_ms);
+        let mut state = lock(&self.turn);
+        let mut failed = false;
+        loop {
+            if self.is_freeze_due() {
+                self.freeze(&mut state, shared);
+            }
+            if self.progress.is_suspended() {
+                break;
+            }
+            match self.step(&mut state, shared) {
+                Ok(Step::Applied) if shared.clock.monotonic() < end => {}
+                Ok(_) => break,
+                Err(trouble) => {
+                    self.fail(Stage::Apply, trouble);
+                    failed = true;
+                    break;
+                }
+            }
+        }
+        if self.is_freeze_due() {
+            self.freeze(&mut state, shared);
+        }
+        drop(state);
+        shared.relieve_memory();
+        let mut queue = lock(&self.queue);
+        // What failed is tried again at the next tick, not in a circle.
+        if !failed && self.has_work(&queue, shared) {
+            queue.phase = Phase::Queued;
+            shared.scheduler.push_turn(self.clone());
+        } else {
+            queue.phase = Phase::Idle;
+        }
+    }
+
+    /// True when a turn would get something done.
+    fn has_work(&self, queue: &Queue, shared: &Shared) -> bool {
+        if queue.is_freeze_due(self.progress.applied_txn()) {
+            return true;
+        }
+        match queue.pending.front().map(|txn| &txn.kind) {
+            None => false,
+            Some(_) if self.progress.is_suspended() => false,
+            Some(TxnKind::RemoveBefore(_) | TxnKind::Drop) => self.is_settled(),
+            Some(_) => !shared.must_wait_for_memory(),
+        }
+    }
+
+    fn step(
+        self: &Arc<ApplyTable>,
+        state: &mut TurnState,
+        shared: &Shared,
+    ) -> Result<Step, Trouble> {
+        match self.next_chunk() {
+            None => Ok(Step::Waits),
+            Some(Chunk::Data(_)) if shared.must_wait_for_memory() => Ok(Step::Waits),
+            Some(Chunk::Data(txns)) => self.apply_data(&txns, state, shared),
+            Some(Chunk::Other(txn)) => self.apply_other(txn, state, shared),
+        }
+    }
+
+    fn apply_data(
+        self: &Arc<ApplyTable>,
+        txns: &[Txn],
+        state: &mut TurnState,
+        shared: &Shared,
+    ) -> Result<Step, Trouble> {
+        let frames: Vec<(SeqTxn, Data)> = txns.iter().filter_map(Txn::frame).collect();
+        let snapshot = self.snapshot();
+        let by = snapshot.schema.def().partition_by;
+        let merged = state.merger.merge(&frames, snapshot.tail.series(), by, &shared.segments);
+        if let Some(&(upto, _)) = frames[..merged.txns].last() {
+            // Only this worker changes the tail, so it may be built before the lock is taken.
+            let tail = Arc::new(snapshot.tail.with(merged.runs));
+            let bytes = tail.bytes();
+            self.publish(|next, _| {
+                next.tail = tail;
+                next.applied_txn = upto;
+            });
+            for (_, data) in &frames[..merged.txns] {
+                *state.usage.entry(data.key()).or_default() += 1;
+            }
+            shared.gate.tail_grew(state.bytes, bytes);
+            state.bytes = bytes;
+            self.finish(upto, merged.txns, shared);
+            if bytes >= shared.config.flush_bytes {
+                self.want_flush(upto);
+                self.freeze(state, shared);
+            }
+        }
+        match merged.failure {
+            None => Ok(Step::Applied),
+            Some(error) => Err(Trouble::from(&error)),
+        }
+    }
+
+    fn apply_other(
+        self: &Arc<ApplyTable>,
+        txn: Txn,
+        state: &mut TurnState,
+        shared: &Shared,
+    ) -> Result<Step, Trouble> {
+        match txn.kind {
+            TxnKind::Create(def) => self.apply_create(def, state, shared),
+            TxnKind::AddColumns(columns) => {
+                self.publish(|next, _| {
+                    next.schema = Arc::new(next.schema.with(&columns));
+                    next.applied_txn = txn.seq_txn;
+                });
+                state.definitions.push(Edit::AddColumns { table: self.id, columns });
+            }
+            TxnKind::RemoveBefore(_) | TxnKind::Drop if !self.is_settled() => {
+                return Ok(Step::Waits);
+            }
+            TxnKind::RemoveBefore(time) => {
+                if !self.remove_before(time, txn.seq_txn, state, shared)? {
+                    return Ok(Step::Waits);
+                }
+            }
+            TxnKind::Drop => {
+                self.apply_drop(txn.seq_txn, state, shared)?;
+                return Ok(Step::Waits);
+            }
+            TxnKind::Data(_) => unreachable!("data comes as a chunk"),
+        }
+        self.finish(txn.seq_txn, 1, shared);
+        Ok(Step::Applied)
+    }
+
+    /// Counts transactions up to `upto`, which have been published.
+    fn finish(&self, upto: SeqTxn, txns: usize, shared: &Shared) {
+        let (rows, bytes) = self.applied(upto, shared.clock.monotonic());
+        shared.gate.applied(bytes);
+        self.progress.recovered(Stage::Apply);
+        metrics::APPLY_ROWS.increment(rows);
+        metrics::APPLY_TRANSACTIONS.increment(txns as u64);
+    }
+
+    fn apply_create(&self, def: TableDef, state: &mut TurnState, shared: &Shared) {
+        let dir = TableDir::new(&shared.fs, &shared.tables_dir, &def);
+        self.create(def.clone(), dir);
+        self.publish(|next, _| next.applied_txn = FIRST_TXN);
+        state.definitions.push(Edit::Create(def));
+    }
+
+    /// Removes whole partitions, parts and tail. No flush is under way. False when it must wait for a compaction.
+    fn remove_before(
+        &self,
+        time: i64,
+        txn: SeqTxn,
+        state: &mut TurnState,
+        shared: &Shared,
+    ) -> Result<bool, Trouble> {
+        let snapshot = self.snapshot();
+        let by = snapshot.schema.def().partition_by;
+        let is_expired = |key: PartitionKey| by.range(key).1 <= time;
+        let is_gone = |part: &&Arc<Part>| is_expired(part.meta().id.partition);
+        let parts: Vec<&Arc<Part>> = snapshot.parts.iter().filter(is_gone).collect();
+        if !parts.is_empty() {
+            let remove: Vec<PartId> = parts.iter().map(|part| part.meta().id).collect();
+            match shared.catalog.commit(vec![Edit::Replace {
+                table: self.id,
+                remove,
+                add: Vec::new(),
+            }]) {
+                Ok(()) => {}
+                // A compaction has replaced some of them and is about to publish what it made of them.
+                Err(StorageError::Refused { .. }) if self.is_compacting() => return Ok(false),
+                Err(error) => return Err(Trouble::from(&error)),
+            }
+        }
+        let mut expired: BTreeSet<PartitionKey> =
+            parts.iter().map(|part| part.meta().id.partition).collect();
+        self.publish(|next, _| {
+            expired.extend(next.tail.partitions().keys().filter(|key| is_expired(**key)));
+            next.tail = Arc::new(next.tail.retain(|key| !is_expired(key)));
+            let kept = next.parts.iter().filter(|part| !is_gone(part));
+            next.parts = kept.cloned().collect();
+            next.applied_txn = txn;
+            shared.gate.tail_grew(state.bytes, next.tail.bytes());
+            state.bytes = next.tail.bytes();
+        });
+        parts.iter().for_each(|part| part.mark_removed());
+        metrics::PARTITIONS_EXPIRED.increment(expired.len() as u64);
+        Ok(true)
+    }
+
+    /// The table goes: from the catalog, from the pool, and with its last reader from the disk.
+    fn apply_drop(
+        &self,
+        txn: SeqTxn,
+        state: &mut TurnState,
+        shared: &Shared,
+    ) -> Result<(), Trouble> {
+        shared.catalog.commit(vec![Edit::Drop(self.id)]).map_err(|e| Trouble::from(&e))?;
+        let parts = self.snapshot().parts.clone();
+        self.publish(|next, _| {
+            next.parts = Arc::from([]);
+            next.tail = Arc::default();
+            next.applied_txn = txn;
+            next.flushed_txn = txn;
+        });
+        parts.iter().for_each(|part| part.mark_removed());
+        self.store().iter().for_each(|store| store.dir().mark_dropped());
+        shared.gate.tail_grew(state.bytes, 0);
+        shared.segments.release(&std::mem::take(&mut state.usage));
+        *state = TurnState::default();
+        shared.forget(self.id);
+        self.finish(txn, 1, shared);
+        self.progress.flushed(txn);
+        Ok(())
+    }
+
+    /// Takes the tail away for a flush and opens the next one. Readers go on to see it.
+    fn freeze(self: &Arc<ApplyTable>, state: &mut TurnState, shared: &Shared) {
+        let since = shared.clock.monotonic();
+        let (usage, bytes) = (std::mem::take(&mut state.usage), std::mem::take(&mut state.bytes));
+        let definitions = std::mem::take(&mut state.definitions);
+        state.merger.reset();
+        let mut tasks = Vec::new();
+        self.publish(|next, publication| {
+            let tail = std::mem::take(&mut next.tail);
+            let (upto, schema) = (next.applied_txn, next.schema.clone());
+            tasks = FlushTask::of(self, upto, &tail);
+            if !tail.is_empty() {
+                next.frozen.push(tail.clone());
+            }
+            let parts = Vec::new();
+            let frozen = Frozen { upto, tail, schema, definitions, usage, bytes, since, parts };
+            publication.in_flight.push_back(frozen);
+        });
+        self.frozen();
+        shared.gate.froze(bytes);
+        shared.scheduler.push_flushes(tasks);
+    }
+
+    fn is_compacting(&self) -> bool {
+        lock(&self.publication).is_compacting
+    }
+}
+
+/// The transaction that creates a table.
+const FIRST_TXN: SeqTxn = SeqTxn(1);
+
+impl Txn {
+    fn frame(&self) -> Option<(SeqTxn, Data)> {
+        match self.kind {
+            TxnKind::Data(data) => Some((self.seq_txn, data)),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,45 @@
+//! A line as the rest of the server sees it: borrowed, unescaped, its values typed.
+
+/// One line that holds a row. Everything borrows from the line's bytes or from the parser.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Line<'a> {
+    /// The measurement, which names the table.
+    pub measurement: &'a str,
+    /// Measurement and tags as they came, up to the first unescaped space, leading white space
+    /// stripped: two lines with equal bytes here have equal measurements and tags.
+    pub series: &'a [u8],
+    /// Keys and values in the order of the line; keys are distinct.
+    pub tags: &'a [(&'a str, &'a str)],
+    /// Keys and values in the order of the line, at least one; keys are distinct, from tag keys too.
+    pub fields: &'a [(&'a str, FieldValue<'a>)],
+    /// Nanoseconds since 1970; `None` if the line has none.
+    pub timestamp: Option<i64>,
+}
+
+/// The value of a field, typed by its spelling.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum FieldValue<'a> {
+    /// `1`, `1.5`, `1e3`: finite.
+    Float(f64),
+    /// `1i`
+    Integer(i64),
+    /// `1u`
+    Unsigned(u64),
+    /// `t`, `true`, `False`, …
+    Boolean(bool),
+    /// `"text"`
+    String(&'a str),
+    /// `1n`, `1t` (microseconds), `1m` (milliseconds): nanoseconds since 1970.
+    Timestamp(i64),
+}
+
+/// What a line turned out to be.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum Item<'a> {
+    /// A row.
+    Row(Line<'a>),
+    /// A comment: what follows the `#`, without a carriage return at the end. Not checked for UTF-8.
+    Comment(&'a [u8]),
+    /// Nothing but white space.
+    Blank,
+}

@@ -1,0 +1,46 @@
+//! Which bytes mean something: one table of byte classes, and the loop that skips what means nothing.
+
+/// Ends a tag set's member or a field.
+pub(super) const COMMA: u8 = 1;
+/// Ends a key.
+pub(super) const EQUALS: u8 = 2;
+/// Ends a section of the line.
+pub(super) const SPACE: u8 = 4;
+/// May escape what follows.
+pub(super) const BACKSLASH: u8 = 8;
+/// Not allowed in names.
+pub(super) const CONTROL: u8 = 16;
+
+static CLASS: [u8; 256] = classes();
+
+const fn classes() -> [u8; 256] {
+    let mut table = [0; 256];
+    let mut byte = 0;
+    while byte < 0x20 {
+        table[byte] = CONTROL;
+        byte += 1;
+    }
+    table[0x7f] = CONTROL;
+    table[b',' as usize] = COMMA;
+    table[b'=' as usize] = EQUALS;
+    table[b' ' as usize] = SPACE;
+    table[b'\\' as usize] = BACKSLASH;
+    table
+}
+
+/// The class of a byte; 0 for an ordinary one.
+pub(super) fn class(byte: u8) -> u8 {
+    CLASS[byte as usize]
+}
+
+/// The index of the first byte from `from` on whose class is in `stop`; the length if there is none.
+pub(super) fn find_class(bytes: &[u8], from: usize, stop: u8) -> usize {
+    let rest = bytes.get(from..).unwrap_or_default();
+    from + rest.iter().position(|&b| class(b) & stop != 0).unwrap_or(rest.len())
+}
+
+/// The index of the first byte from `from` on that is no space.
+pub(super) fn skip_spaces(bytes: &[u8], from: usize) -> usize {
+    let rest = bytes.get(from..).unwrap_or_default();
+    from + rest.iter().position(|&b| b != b' ').unwrap_or(rest.len())
+}

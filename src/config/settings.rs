@@ -1,0 +1,325 @@
+//! Every key, once: type, default, and the sentence that documents it.
+
+use super::ConfigError;
+use crate::apply::{ApplyConfig, CompactionConfig};
+use crate::codec::Precision;
+use crate::engine::{CommitConfig, LimitsConfig, TableRule, TablesConfig};
+use crate::hooks::HookConfig;
+use crate::query::QueryConfig;
+use crate::sequencer::{Durability, SequencerConfig};
+use crate::types::PartitionBy;
+use crate::wal::WalConfig;
+use std::path::PathBuf;
+
+/// The keys of one section and what they mean, for the reference page.
+#[derive(Debug)]
+pub(super) struct Help {
+    /// The section's name; empty for the keys of the server.
+    pub(super) section: &'static str,
+    /// What the section is for.
+    pub(super) about: &'static str,
+    /// Key and meaning.
+    pub(super) keys: &'static [(&'static str, &'static str)],
+}
+
+/// Declares sections as structs whose `Default` is the documented default, and [`HELP`] from the same words.
+macro_rules! sections {
+    ($(
+        $(#[doc = $about:literal])*
+        $section:literal $Section:ident {
+            $( $(#[doc = $help:literal])* $key:ident: $type:ty = $default:expr, )*
+        }
+    )*) => {
+        $(
+            $(#[doc = $about])*
+            #[derive(Clone, PartialEq, Debug, serde::Deserialize, serde::Serialize)]
+            #[serde(default, deny_unknown_fields)]
+            pub struct $Section { $( $(#[doc = $help])* pub $key: $type, )* }
+
+            impl Default for $Section {
+                fn default() -> $Section {
+                    $Section { $( $key: $default, )* }
+                }
+            }
+        )*
+
+        /// Every section in the order of the reference page.
+        pub(super) const HELP: &[Help] = &[ $(
+            Help {
+                section: $section,
+                about: concat!($($about),*),
+                keys: &[ $( (stringify!($key), concat!($($help),*)), )* ],
+            },
+        )* ];
+    };
+}
+
+/// What happens to a connection that sent a bad line.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, serde::Deserialize, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnError {
+    /// The line is skipped, counted and logged; the connection lives.
+    #[default]
+    Skip,
+    /// The connection is reset.
+    Disconnect,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, serde::Deserialize, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+sections! {
+    /// Keys of the server as a whole, and its sections.
+    "" Settings {
+        /// Folder of everything that is kept. Created when it is missing; one server at a time.
+        data_dir: PathBuf = PathBuf::from("./data"),
+        /// `sync`: acknowledged means on the device. `async`: acknowledged means on the device, synced every `sequencer.async_interval_ms`. `nosync`: acknowledged means the kernel has it, which survives a kill and not a power cut.
+        durability: Durability = Durability::default(),
+        /// How long a stop may take: half for clients to pause, the rest to flush. What is not flushed stays in the WAL.
+        shutdown_deadline_ms: u64 = 5_000,
+        /// Threads for connections and HTTP; 0 is one a core.
+        threads: usize = 0,
+        /// The line-protocol listener.
+        ilp: Ilp = Ilp::default(),
+        /// The HTTP listener.
+        http: Http = Http::default(),
+        /// The log on standard error.
+        log: Log = Log::default(),
+        /// What clients can make the server create.
+        limits: Limits = Limits::default(),
+        /// New tables.
+        tables: Tables = Tables::default(),
+        /// When rows leave a connection.
+        commit: Commit = Commit::default(),
+        /// Segments of the write-ahead log.
+        wal: Wal = Wal::default(),
+        /// The transaction log.
+        sequencer: Sequencer = Sequencer::default(),
+        /// From the log to Parquet.
+        apply: Apply = Apply::default(),
+        /// Flush reports.
+        hook: Hook = Hook::default(),
+        /// SQL.
+        query: Query = Query::default(),
+    }
+
+    /// The line-protocol listener.
+    "ilp" Ilp {
+        /// Where it listens.
+        addr: String = "127.0.0.1:9009".to_owned(),
+        /// Database of its lines.
+        database: String = "public".to_owned(),
+        /// Unit of a timestamp without suffix: `ns`, `us`, `ms` or `s`.
+        precision: String = "ns".to_owned(),
+        /// `skip` a bad line, or `disconnect` who sent it.
+        on_error: OnError = OnError::Skip,
+        /// Largest receive buffer of a connection. It starts at 16 KiB, and an idle connection has none.
+        buffer_bytes_max: usize = 256 << 10,
+        /// A connection that has been silent for this long gives its WAL writer back.
+        idle_ms: u64 = 10_000,
+    }
+
+    /// The HTTP listener: writes, queries, metrics, health.
+    "http" Http {
+        /// Where it listens.
+        addr: String = "127.0.0.1:9000".to_owned(),
+        /// Connections at a time; one more is closed at once.
+        connections_max: usize = 1_000,
+        /// Largest body of a request, also after decompression; a larger one is answered 413.
+        body_bytes_max: usize = 64 << 20,
+        /// All bodies together; past it a write is answered 503 with `Retry-After`.
+        buffered_bytes_max: usize = 256 << 20,
+        /// A request whose headers or body take longer to arrive is answered 408, and a client that does not read its answer for as long is closed.
+        timeout_ms: u64 = 30_000,
+    }
+
+    /// The log on standard error.
+    "log" Log {
+        /// `text` or `json`.
+        format: LogFormat = LogFormat::Text,
+        /// `error`, `warn`, `info`, `debug`, `trace`, or a filter such as `info,headwater::apply=debug`.
+        level: String = "info".to_owned(),
+    }
+
+    /// Bounds on what clients send, and on what they make the server create.
+    "limits" Limits {
+        /// Line-protocol connections at a time; one more is closed at once and counted.
+        connections: usize = LimitsConfig::default().connections,
+        /// Bytes of a line.
+        line_bytes: usize = LimitsConfig::default().line_bytes,
+        /// Bytes of a table or column name.
+        name_bytes: usize = LimitsConfig::default().name_bytes,
+        /// Bytes of a tag value or a string field.
+        string_bytes: usize = LimitsConfig::default().string_bytes,
+        /// Tags and fields of a line.
+        pairs: usize = LimitsConfig::default().pairs,
+        /// Columns of a table, the designated timestamp included.
+        columns: usize = LimitsConfig::default().columns,
+        /// Tables of the server.
+        tables: usize = LimitsConfig::default().tables,
+        /// Partitions of a table that rows come in for between two starts.
+        partitions: usize = LimitsConfig::default().partitions,
+    }
+
+    /// What a table gets when a line creates it, which times are taken, and how long rows live.
+    "tables" Tables {
+        /// Width of a partition of a new table: `hour`, `day`, `week`, `month` or `year`.
+        partition_by: PartitionBy = TablesConfig::default().partition_by,
+        /// Name of the designated timestamp of a new table.
+        time_column: String = TablesConfig::default().time_column,
+        /// Seconds after which whole partitions are dropped; 0 keeps them.
+        ttl_s: u64 = TablesConfig::default().ttl_s,
+        /// Earliest time of a row, nanoseconds since 1970; earlier ones are refused.
+        time_min: i64 = TablesConfig::default().time_min,
+        /// Latest time of a row, nanoseconds since 1970; later ones are refused.
+        time_max: i64 = TablesConfig::default().time_max,
+        /// Exceptions by name, as `[[tables.rule]]` with `pattern` (`*` stands for any text) and `partition_by`, `ttl_s` or both; for each, the first rule that matches and sets it holds.
+        rule: Vec<TableRule> = Vec::new(),
+    }
+
+    /// When a connection's rows are committed, beside the ordinary moment: its socket runs dry and its last commit is done.
+    "commit" Commit {
+        /// Rows of one commit.
+        rows: usize = CommitConfig::default().rows,
+        /// Bytes of lines of one commit.
+        bytes: usize = CommitConfig::default().bytes,
+        /// Oldest that a row gets before it is committed while its connection keeps sending.
+        interval_ms: u64 = CommitConfig::default().interval_ms,
+    }
+
+    /// Segments of the write-ahead log: one file a writer, one writer a busy connection.
+    "wal" Wal {
+        /// Bytes at which a segment is followed by the next.
+        segment_bytes: u64 = WalConfig::default().segment_bytes,
+        /// Rows at which a segment is followed by the next.
+        segment_rows: u64 = WalConfig::default().segment_rows,
+        /// Distinct tag sets at which a segment is followed by the next.
+        segment_series: usize = WalConfig::default().segment_series,
+        /// Bytes of tag sets at which a segment is followed by the next.
+        series_bytes: usize = WalConfig::default().series_bytes,
+        /// Writers at a time; a connection that needs one more waits.
+        writers_max: usize = WalConfig::default().writers_max,
+        /// Largest commit, in bytes, that travels inside the transaction log, whose one sync then serves it.
+        carry_bytes: usize = WalConfig::default().carry_bytes,
+    }
+
+    /// The transaction log.
+    "sequencer" Sequencer {
+        /// Time between syncs under `durability = "async"`.
+        async_interval_ms: u64 = SequencerConfig::default().async_interval.as_millis() as u64,
+        /// Bytes at which a chunk of the log is followed by the next.
+        chunk_bytes: u64 = SequencerConfig::default().chunk_bytes,
+    }
+
+    /// From the log to Parquet.
+    "apply" Apply {
+        /// Threads that merge, flush and compact; 0 is one a core.
+        workers: usize = ApplyConfig::default().workers,
+        /// Memory of all tails together: past three quarters the largest are flushed, past all of it connections wait.
+        memory_bytes: u64 = ApplyConfig::default().memory_budget,
+        /// Bytes committed and not yet applied, past which connections wait.
+        unapplied_bytes: u64 = ApplyConfig::default().unapplied_bytes,
+        /// Memory of a table's tails at which they are flushed.
+        flush_bytes: u64 = ApplyConfig::default().flush_bytes,
+        /// Age of a table's oldest unflushed row at which its tails are flushed.
+        flush_age_ms: u64 = ApplyConfig::default().flush_age_ms,
+        /// Neighbouring parts of one order of magnitude that become one.
+        compaction_fan_in: usize = CompactionConfig::default().fan_in,
+        /// Parts of a partition, past which they are merged even where their sizes differ.
+        compaction_parts: usize = CompactionConfig::default().parts_max,
+        /// Largest part that a merge makes.
+        compaction_part_bytes: u64 = CompactionConfig::default().part_bytes_max,
+        /// Merges at a time; 0 switches compaction off.
+        compaction_jobs: usize = CompactionConfig::default().jobs_max,
+    }
+
+    /// Flush reports: who wrote how much, to `write_reports`, metrics and log.
+    "hook" Hook {
+        /// Without reports, `write_reports` is a table like any other.
+        enabled: bool = HookConfig::default().enabled,
+        /// Time between reports.
+        interval_ms: u64 = HookConfig::default().interval_ms,
+        /// A table whose `row_count` is reported twice as large; empty for none.
+        double_count_table: String = String::new(),
+    }
+
+    /// SQL.
+    "query" Query {
+        /// Memory of sorts, joins and aggregates of all queries together.
+        memory_bytes: usize = QueryConfig::default().memory_bytes,
+        /// Temporary files of all queries together; 0 allows none.
+        spill_bytes: u64 = QueryConfig::default().spill_bytes,
+        /// Longest that a query may run, up to the last row delivered.
+        timeout_ms: u64 = QueryConfig::default().timeout_ms,
+        /// Threads that queries run on; 0 is one for every two cores.
+        threads: usize = QueryConfig::default().threads,
+        /// Queries at a time; more wait, within their time.
+        concurrent_max: usize = QueryConfig::default().concurrent_max,
+    }
+}
+
+impl Ilp {
+    /// The unit of timestamps.
+    ///
+    /// # Errors
+    /// `ilp.precision` names none.
+    pub fn precision(&self) -> Result<Precision, ConfigError> {
+        let unknown =
+            || wrong("ilp.precision", format!("must be ns, us, ms or s, not {:?}", self.precision));
+        Precision::from_name(&self.precision).ok_or_else(unknown)
+    }
+}
+
+impl Settings {
+    /// The settings as a file that would set them.
+    #[must_use]
+    pub fn to_toml(&self) -> String {
+        toml::to_string_pretty(self).expect("settings are plain TOML values")
+    }
+
+    /// Judges what one key alone cannot tell.
+    ///
+    /// # Errors
+    /// The first key found wanting.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        let at_least: &[(&str, u64, u64)] = &[
+            ("ilp.buffer_bytes_max", self.ilp.buffer_bytes_max as u64, 16 << 10),
+            ("http.connections_max", self.http.connections_max as u64, 1),
+            ("http.body_bytes_max", self.http.body_bytes_max as u64, 1),
+            ("http.timeout_ms", self.http.timeout_ms, 1),
+            ("limits.connections", self.limits.connections as u64, 1),
+            ("limits.line_bytes", self.limits.line_bytes as u64, 64),
+            ("limits.tables", self.limits.tables as u64, 1),
+            ("commit.rows", self.commit.rows as u64, 1),
+            ("commit.bytes", self.commit.bytes as u64, 1),
+            ("commit.interval_ms", self.commit.interval_ms, 1),
+            ("wal.segment_bytes", self.wal.segment_bytes, 1 << 20),
+            ("wal.segment_rows", self.wal.segment_rows, 1),
+            ("wal.segment_series", self.wal.segment_series as u64, 1),
+            ("wal.writers_max", self.wal.writers_max as u64, 1),
+            ("sequencer.async_interval_ms", self.sequencer.async_interval_ms, 1),
+            ("sequencer.chunk_bytes", self.sequencer.chunk_bytes, 1 << 20),
+            ("apply.flush_bytes", self.apply.flush_bytes, 1),
+            ("hook.interval_ms", self.hook.interval_ms, 1),
+            ("query.timeout_ms", self.query.timeout_ms, 1),
+            ("query.concurrent_max", self.query.concurrent_max as u64, 1),
+        ];
+        if let Some((key, _, least)) = at_least.iter().find(|(_, value, least)| value < least) {
+            return Err(wrong(key, format!("must be at least {least}")));
+        }
+        self.ilp.precision()?;
+        Ok(())
+    }
+}
+
+fn wrong(key: &str, fault: impl Into<String>) -> ConfigError {
+    ConfigError { place: key.to_owned(), fault: fault.into() }
+}

@@ -1,0 +1,166 @@
+//! What happens once a second whatever else happens: expired partitions, segments and log chunks that are done with, gauges.
+
+use super::open::Shared;
+use crate::io::abort_on_failed_sync;
+use crate::metrics;
+use crate::sequencer::{Change, Progress, Receipt};
+use crate::types::{SegmentId, TableId, WriterId};
+use crate::wal;
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Time between two rounds.
+pub(super) const ROUND: Duration = Duration::from_secs(1);
+/// Rounds after which the open segments of writers that nobody has borrowed are closed, so that they can go.
+const CLOSE_IDLE_ROUNDS: u64 = 60;
+
+/// The housekeeper's memory between rounds.
+#[derive(Debug)]
+pub(super) struct Housekeeper {
+    shared: Arc<Shared>,
+    rounds: u64,
+    /// The watermark of its own receipts.
+    progress: Arc<Progress>,
+    ordinal: u64,
+    /// Segments of earlier lives that still held rows which were not flushed.
+    inherited: HashSet<(WriterId, SegmentId)>,
+    /// Closed segments, and the receipt that was pushed after them: once that is numbered, so is every frame in them.
+    fenced: Vec<(WriterId, SegmentId, u64)>,
+    /// The time up to which each table was last trimmed.
+    trimmed: BTreeMap<TableId, i64>,
+}
+
+impl Housekeeper {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        inherited: HashSet<(WriterId, SegmentId)>,
+    ) -> Housekeeper {
+        Housekeeper {
+            shared,
+            rounds: 0,
+            progress: Progress::new(),
+            ordinal: 0,
+            inherited,
+            fenced: Vec::new(),
+            trimmed: BTreeMap::new(),
+        }
+    }
+
+    /// Rounds until the engine stops.
+    pub(super) fn run(mut self) -> Housekeeper {
+        while !self.shared.is_stopping() {
+            self.round();
+            std::thread::park_timeout(ROUND);
+        }
+        self
+    }
+
+    /// After everything is flushed and every thread but this has ended: nothing needs the WAL any more.
+    pub(super) fn last_round(mut self) {
+        self.shared.writers.close_idle();
+        for closed in self.shared.writers.closed_segments() {
+            self.remove(closed.writer, closed.segment);
+        }
+        self.purge_inherited();
+        self.purge_log();
+    }
+
+    fn round(&mut self) {
+        self.rounds += 1;
+        self.expire();
+        if self.rounds.is_multiple_of(CLOSE_IDLE_ROUNDS) {
+            self.shared.writers.close_idle();
+        }
+        self.purge_closed();
+        self.purge_inherited();
+        self.purge_log();
+        let segments = self.shared.writers.open_segments().len()
+            + self.shared.writers.closed_segments().len()
+            + self.inherited.len();
+        metrics::WAL_SEGMENTS.set(segments as f64);
+    }
+
+    /// Commits the removal of partitions that have outlived their table's TTL.
+    fn expire(&mut self) {
+        let policies = self.shared.policies.clone();
+        for (table, time) in self.shared.apply.expired(|def| policies.ttl(&def.name)) {
+            if self.trimmed.insert(table, time) != Some(time) {
+                self.push(Some(Change::RemoveBefore { table, time }));
+            }
+        }
+    }
+
+    fn push(&mut self, change: Option<Change>) {
+        self.ordinal += 1;
+        let receipt = Receipt::without_frames(self.progress.clone(), self.ordinal);
+        self.shared.sequencer.push(Receipt { change, ..receipt });
+    }
+
+    /// Removes segments of which every row is in a synced part.
+    ///
+    /// A segment is closed after its last receipt was pushed, but that may still wait for its number. So an empty receipt is pushed
+    /// behind it, and the segment goes once that has come through and nothing needs it.
+    fn purge_closed(&mut self) {
+        let known: HashSet<_> = self.fenced.iter().map(|(w, s, _)| (*w, *s)).collect();
+        let closed = self.shared.writers.closed_segments();
+        let new: Vec<_> =
+            closed.iter().filter(|c| !known.contains(&(c.writer, c.segment))).collect();
+        if !new.is_empty() {
+            self.push(None);
+            let ordinal = self.ordinal;
+            self.fenced.extend(new.iter().map(|c| (c.writer, c.segment, ordinal)));
+        }
+        let through = self.progress.published();
+        for (writer, segment, fence) in std::mem::take(&mut self.fenced) {
+            let is_done = fence <= through && !self.shared.apply.is_segment_needed(writer, segment);
+            if !(is_done && self.remove(writer, segment)) {
+                self.fenced.push((writer, segment, fence));
+            }
+        }
+    }
+
+    fn remove(&self, writer: WriterId, segment: SegmentId) -> bool {
+        let removed = self.shared.writers.purge(writer, segment);
+        if let Err(error) = &removed {
+            tracing::warn!(%error, "a segment that is done with stays for now");
+        }
+        removed.is_ok()
+    }
+
+    fn purge_inherited(&mut self) {
+        let shared = &self.shared;
+        self.inherited.retain(|&(writer, segment)| {
+            if shared.apply.is_segment_needed(writer, segment) {
+                return true;
+            }
+            let removed = wal::remove_segment(&shared.fs, &shared.wal_dir, writer, segment);
+            if let Err(error) = &removed {
+                tracing::warn!(%error, "a segment that is done with stays for now");
+            }
+            removed.is_err()
+        });
+    }
+
+    /// Removes log chunks whose transactions are flushed and whose carried frames are safe in their segments.
+    fn purge_log(&self) {
+        let shared = &self.shared;
+        let flushed = |table| shared.apply.flushed_txn(table);
+        let settled = |writer, segment, _end| {
+            let path = shared.identity.segment(writer, segment).path(&shared.wal_dir);
+            match shared.fs.open(&path) {
+                Ok(file) => {
+                    // A quiet connection's commits all travelled in the log; its segment was never synced.
+                    if let Err(error) = file.sync_data() {
+                        abort_on_failed_sync(&error);
+                    }
+                    path.parent().is_some_and(|folder| shared.fs.sync_dir(folder).is_ok())
+                }
+                Err(error) => error.is_not_found(),
+            }
+        };
+        if let Err(error) = shared.sequencer.purge(flushed, settled) {
+            tracing::warn!(%error, "a chunk of the log that is done with stays for now");
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! Who this data directory is: a UUID for ever, and an epoch that rises at every start.
+//!
+//! Both go into the header of every log, so that a file of another server or of an earlier life never passes for a current one.
+//! The byte map is in `docs/formats/identity.md`.
+
+use super::OpenError;
+use crate::io::Fs;
+use crate::types::wire::{Put, Take};
+use crate::types::{SegmentId, WriterId};
+use crate::wal;
+use std::path::Path;
+
+const MAGIC: &[u8; 8] = b"HWIDENT\0";
+const VERSION: u16 = 1;
+
+/// The identity of a data directory in this life of the server.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Identity {
+    /// Made once, when the folder was first opened.
+    pub(super) uuid: [u8; 16],
+    /// Starts of the server on this folder, from 1.
+    pub(super) epoch: u64,
+}
+
+impl Identity {
+    /// Reads the identity of `dir`, raises its epoch and writes it back, durable on return. A folder without one gets one.
+    pub(super) fn next(fs: &Fs, dir: &Path) -> Result<Identity, OpenError> {
+        let path = dir.join("identity");
+        let old = match fs.read(&path) {
+            Ok(bytes) => Identity::decode(&bytes)
+                .map_err(|what| OpenError::Identity { path: path.clone(), what })?,
+            Err(e) if e.is_not_found() => {
+                Identity { uuid: *uuid::Uuid::new_v4().as_bytes(), epoch: 0 }
+            }
+            Err(e) => return Err(e.into()),
+        };
+        let next = Identity { epoch: old.epoch + 1, ..old };
+        fs.replace(&path, &next.encode())?;
+        Ok(next)
+    }
+
+    /// The identity of a segment of this server.
+    pub(super) fn segment(&self, writer: WriterId, segment: SegmentId) -> wal::Identity {
+        wal::Identity { uuid: self.uuid, writer, segment }
+    }
+
+    fn encode(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(40);
+        bytes.extend_from_slice(MAGIC);
+        bytes.put_u16(VERSION);
+        bytes.put_u16(0);
+        bytes.extend_from_slice(&self.uuid);
+        bytes.put_u64(self.epoch);
+        bytes.put_u32(crc32c::crc32c(&bytes));
+        bytes
+    }
+
+    fn decode(bytes: &[u8]) -> Result<Identity, String> {
+        let damaged =
+            || "the file is damaged; restore it from a backup of the data directory".to_owned();
+        let mut from = Take(bytes);
+        if from.slice(8) != Some(MAGIC) {
+            return Err("this is no identity file of headwater".to_owned());
+        }
+        let version = from.u16().ok_or_else(damaged)?;
+        if version > VERSION {
+            return Err(format!(
+                "written by a newer headwater (format {version}, this one knows {VERSION}); upgrade to open it"
+            ));
+        }
+        from.u16().ok_or_else(damaged)?;
+        let uuid = from.slice(16).and_then(|b| b.try_into().ok()).ok_or_else(damaged)?;
+        let epoch = from.u64().ok_or_else(damaged)?;
+        let body = &bytes[..bytes.len() - from.0.len()];
+        match from.u32() {
+            Some(crc) if crc == crc32c::crc32c(body) && from.is_empty() => {
+                Ok(Identity { uuid, epoch })
+            }
+            _ => Err(damaged()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_uuid_stays_and_the_epoch_rises_at_every_start() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = Identity::next(&Fs::real(), dir.path()).unwrap();
+        let second = Identity::next(&Fs::real(), dir.path()).unwrap();
+        assert_eq!((first.uuid, first.epoch, second.epoch), (second.uuid, 1, 2));
+    }
+
+    #[test]
+    fn a_damaged_or_future_identity_is_refused() {
+        let good = Identity { uuid: [7; 16], epoch: 3 }.encode();
+        assert_eq!(Identity::decode(&good), Ok(Identity { uuid: [7; 16], epoch: 3 }));
+        for at in 0..good.len() {
+            let mut bad = good.clone();
+            bad[at] ^= 1;
+            assert!(Identity::decode(&bad).is_err(), "byte {at}");
+            assert!(Identity::decode(&good[..at]).is_err(), "cut at {at}");
+        }
+        let mut future = good;
+        future[8] = 2;
+        assert!(Identity::decode(&future).unwrap_err().contains("newer"));
+    }
+}

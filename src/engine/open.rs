@@ -1,0 +1,320 @@
+//! The engine: what runs, and the order in which it starts and stops.
+
+use super::housekeeper::Housekeeper;
+use super::identity::Identity;
+use super::recovery::{Recovery, recover};
+use super::rejects::RejectLog;
+use super::reports::{ReportWriter, counted, unreported};
+use super::tables::TablePolicies;
+use super::{EngineConfig, OpenError, Origin, Session};
+use crate::apply::{ApplyPool, Gate, Txn};
+use crate::clock::Clock;
+use crate::hooks::{Reporter, Sums};
+use crate::io::{DirLock, Fs};
+use crate::metrics;
+use crate::schema::{Registry, Table};
+use crate::sequencer::{Committed, Durability, OnCommit, Sequencer, TxnKind};
+use crate::storage::{Catalog, Snapshot};
+use crate::types::{SegmentId, WriterId};
+use crate::wal::WriterPool;
+use std::collections::HashSet;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// The database of whoever names none.
+pub const DEFAULT_DATABASE: &str = "public";
+
+/// A running server below its sockets.
+#[derive(Debug)]
+pub struct Engine {
+    pub(super) shared: Arc<Shared>,
+    catalog: Arc<Catalog>,
+    threads: Mutex<Option<Threads>>,
+    _lock: DirLock,
+}
+
+/// The threads that a stop ends; the others belong to sequencer and apply pool.
+#[derive(Debug)]
+struct Threads {
+    housekeeper: JoinHandle<Housekeeper>,
+    reporter: Option<Reporter>,
+}
+
+/// What sessions, housekeeper and queries have in common.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) config: EngineConfig,
+    pub(super) fs: Fs,
+    pub(super) clock: Clock,
+    pub(super) identity: Identity,
+    pub(super) wal_dir: PathBuf,
+    pub(super) registry: Arc<Registry>,
+    pub(super) policies: Arc<TablePolicies>,
+    pub(super) writers: WriterPool,
+    pub(super) sequencer: Sequencer,
+    pub(super) apply: Arc<ApplyPool>,
+    pub(super) rejects: RejectLog,
+    stopping: AtomicBool,
+}
+
+/// What a stop came to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct CloseReport {
+    /// True when every row is in Parquet; else the rest is in the WAL and the next start replays it.
+    pub flushed: bool,
+}
+
+impl Engine {
+    /// Opens a data directory, recovers what an earlier life left, and starts every thread.
+    ///
+    /// Blocks for as long as recovery takes; call it before any listener opens.
+    ///
+    /// # Errors
+    /// The folder is in use, cannot be read or written, is damaged, or was written by a newer program.
+    pub fn open(mut config: EngineConfig, fs: Fs, clock: Clock) -> Result<Arc<Engine>, OpenError> {
+        let began = clock.monotonic();
+        let dir = config.data_dir.clone();
+        fs.create_dir_all(&dir)?;
+        let lock = DirLock::take(&dir)?.ok_or_else(|| OpenError::Locked(dir.clone()))?;
+        let identity = Identity::next(&fs, &dir)?;
+        config.sequencer.reports = config.hook.enabled;
+        if config.sequencer.durability != Durability::Sync {
+            config.wal.carry_bytes = 0;
+        }
+        let Recovery { catalog, registry, apply, log, first_writer, inherited } =
+            recover(&config, &fs, &clock, &identity)?;
+        let wal_dir = dir.join("wal");
+        let (uuid, epoch) = (identity.uuid, identity.epoch);
+        let wal = config.wal.clone();
+        let writers = WriterPool::new(wal, fs.clone(), wal_dir.clone(), uuid, epoch, first_writer);
+        let sums = Sums::new(unreported(&log).filter(|_| config.hook.enabled));
+        let sequencer = Sequencer::start(
+            config.sequencer.clone(),
+            fs.clone(),
+            &wal_dir.join("txnlog"),
+            clock.clone(),
+            log,
+            on_commit(registry.clone(), apply.clone(), config.hook.enabled.then(|| sums.clone())),
+        )?;
+        let policies = Arc::new(TablePolicies::new(config.tables.clone(), config.hook.enabled));
+        let rejects = RejectLog::new(clock.clone());
+        let stopping = AtomicBool::new(false);
+        let shared = Shared {
+            config,
+            fs,
+            clock,
+            identity,
+            wal_dir,
+            registry,
+            policies,
+            writers,
+            sequencer,
+            apply,
+            rejects,
+            stopping,
+        };
+        let shared = Arc::new(shared);
+        let threads = Threads::start(&shared, sums, inherited)?;
+        let took = shared.clock.monotonic().saturating_sub(began).as_secs_f64();
+        metrics::RECOVERY_DURATION.set(took);
+        tracing::info!(seconds = took, epoch, "the data directory is open");
+        Ok(Arc::new(Engine { shared, catalog, threads: Mutex::new(Some(threads)), _lock: lock }))
+    }
+
+    /// A way in for one connection. Costs no file and no writer until its first line.
+    pub fn session(&self, database: Arc<str>, origin: Origin) -> Session {
+        Session::new(self.shared.clone(), database, origin)
+    }
+
+    /// What a table holds now.
+    pub fn snapshot(&self, database: &str, table: &str) -> Option<Arc<Snapshot>> {
+        self.shared.snapshot(database, table)
+    }
+
+    /// What lets connections read on, or makes them wait.
+    pub fn gate(&self) -> &Gate {
+        self.shared.apply.gate()
+    }
+
+    /// What it was opened with.
+    pub fn config(&self) -> &EngineConfig {
+        &self.shared.config
+    }
+
+    /// The clock that everything here goes by.
+    pub fn clock(&self) -> &Clock {
+        &self.shared.clock
+    }
+
+    /// Stops: the last report, every receipt, then what can be applied and flushed within `deadline`, then the seals. Sessions
+    /// must be gone. A second call does nothing.
+    ///
+    /// Blocks; call it off the runtime's threads.
+    pub fn close(&self, deadline: Duration) -> CloseReport {
+        let shared = &self.shared;
+        let until = shared.clock.monotonic().saturating_add(deadline);
+        let threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(threads) = threads else { return CloseReport { flushed: false } };
+        let housekeeper = threads.stop(shared);
+        let sealed = shared.sequencer.shutdown();
+        if let Err(error) = &sealed {
+            tracing::error!(%error, "the transaction log could not be sealed");
+        }
+        let flushed = shared.flush_until(until);
+        shared.apply.stop();
+        if flushed && sealed.is_ok() {
+            housekeeper.last_round();
+        }
+        if let Err(error) = self.catalog.seal() {
+            tracing::warn!(%error, "the catalog ends without a seal");
+        }
+        CloseReport { flushed }
+    }
+}
+
+impl Threads {
+    fn start(
+        shared: &Arc<Shared>,
+        sums: Arc<Sums>,
+        inherited: HashSet<(WriterId, SegmentId)>,
+    ) -> Result<Threads, OpenError> {
+        let config = shared.config.hook.clone();
+        let reporter = match shared.writers.try_borrow().filter(|_| config.enabled) {
+            Some(writer) => {
+                let sink = Box::new(ReportWriter::new(shared.clone(), writer));
+                let reporter = Reporter::start(config, shared.clock.clone(), sums, sink);
+                Some(reporter.map_err(OpenError::Thread)?)
+            }
+            None => None,
+        };
+        let housekeeper = Housekeeper::new(shared.clone(), inherited);
+        let housekeeper = std::thread::Builder::new()
+            .name("housekeeper".to_owned())
+            .spawn(move || housekeeper.run())
+            .map_err(OpenError::Thread)?;
+        Ok(Threads { housekeeper, reporter })
+    }
+
+    /// Ends both, the reporter with a last report.
+    fn stop(self, shared: &Shared) -> Housekeeper {
+        shared.stopping.store(true, Ordering::Release);
+        self.housekeeper.thread().unpark();
+        let housekeeper = match self.housekeeper.join() {
+            Ok(housekeeper) => housekeeper,
+            Err(panic) => std::panic::resume_unwind(panic),
+        };
+        if let Some(reporter) = self.reporter {
+            reporter.stop();
+        }
+        housekeeper
+    }
+}
+
+impl Drop for Engine {
+    /// Without [`Engine::close`], ends as a kill would: nothing is sealed, and the next start replays the WAL.
+    fn drop(&mut self) {
+        let threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(Threads { housekeeper, reporter }) = threads {
+            self.shared.stopping.store(true, Ordering::Release);
+            housekeeper.thread().unpark();
+            drop(reporter);
+            if housekeeper.join().is_err() {
+                tracing::error!("the housekeeper ended with a panic");
+            }
+        }
+    }
+}
+
+impl Shared {
+    /// A table that has its first transaction: others exist in a claim only.
+    pub(super) fn logged_table(&self, database: &str, name: &str) -> Option<Arc<Table>> {
+        self.registry.get(&database.into(), name).filter(|t| t.is_logged())
+    }
+
+    pub(super) fn snapshot(&self, database: &str, table: &str) -> Option<Arc<Snapshot>> {
+        let table = self.logged_table(database, table)?;
+        Some(self.apply.table(table.id())?.store.load())
+    }
+
+    /// Flushes everything until a time on the monotonic clock. True when all is flushed.
+    fn flush_until(&self, until: Duration) -> bool {
+        let runtime = match tokio::runtime::Builder::new_current_thread().enable_time().build() {
+            Ok(runtime) => runtime,
+            Err(error) => {
+                tracing::error!(%error, "nothing is flushed; the next start replays the WAL");
+                return false;
+            }
+        };
+        let left = until.saturating_sub(self.clock.monotonic());
+        let flush = async { tokio::time::timeout(left, self.apply.flush_all()).await };
+        match runtime.block_on(flush) {
+            Ok(Ok(())) => true,
+            Ok(Err(trouble)) => {
+                tracing::error!(%trouble, "not everything could be flushed; it stays in the WAL");
+                false
+            }
+            Err(_) => {
+                tracing::info!("the deadline has come; what is not flushed stays in the WAL");
+                false
+            }
+        }
+    }
+
+    pub(super) fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
+    }
+}
+
+/// What runs on the sequencer's thread for every group commit, before anybody hears of it: the registry learns what is logged, apply
+/// gets the transactions, the reporter counts the rows.
+fn on_commit(registry: Arc<Registry>, apply: Arc<ApplyPool>, sums: Option<Arc<Sums>>) -> OnCommit {
+    Box::new(move |committed| {
+        let mut rows_committed = 0;
+        for txn in committed {
+            match &txn.kind {
+                TxnKind::Create(_) => {
+                    if let Some(table) = registry.by_id(txn.table) {
+                        table.mark_logged();
+                    }
+                }
+                TxnKind::AddColumns(columns) => {
+                    if let Some(table) = registry.by_id(txn.table) {
+                        let schema = table.schema();
+                        for column in columns.iter().filter_map(|c| schema.by_id(c.id)) {
+                            column.mark_logged();
+                        }
+                    }
+                }
+                TxnKind::Data { rows, .. } => rows_committed += u64::from(*rows),
+                _ => {}
+            }
+        }
+        metrics::ROWS.increment(rows_committed);
+        if let Some(sums) = &sums {
+            sums.add(committed.iter().filter_map(|txn| counted(txn, |id| registry.by_id(id))));
+        }
+        // A drop comes last for its table, and its rows before it are counted above by the name it still has.
+        for txn in committed.iter().filter(|txn| txn.kind == TxnKind::Drop) {
+            registry.drop_table(txn.table);
+        }
+        apply.submit(committed.iter().map(to_apply));
+    })
+}
+
+/// A transaction in the words of the apply pool, which does not know the sequencer.
+pub(super) fn to_apply(txn: &Committed) -> Txn {
+    use crate::apply::{Data, TxnKind as Apply};
+    let kind = match &txn.kind {
+        TxnKind::Create(def) => Apply::Create(def.clone()),
+        TxnKind::AddColumns(columns) => Apply::AddColumns(columns.clone()),
+        &TxnKind::Data { writer, segment, offset, len, rows, .. } => {
+            Apply::Data(Data { writer, segment, offset, len, rows })
+        }
+        TxnKind::RemoveBefore(time) => Apply::RemoveBefore(*time),
+        TxnKind::Drop => Apply::Drop,
+    };
+    Txn { table: txn.table, seq_txn: txn.seq_txn, at: txn.at, kind }
+}

@@ -1,0 +1,190 @@
+//! From what an earlier life left on disk to a registry, an apply pool and a log that go on.
+//!
+//! The one place that reads WAL and log together. The catalog says what is flushed, the log says what was committed after that; segments
+//! hold the rows, except for frames that only the log carries, which are written back first. What neither names was
+//! never acknowledged and goes.
+
+use super::identity::Identity;
+use super::open::to_apply;
+use super::{EngineConfig, OpenError};
+use crate::apply::{ApplyPaths, ApplyPool};
+use crate::clock::Clock;
+use crate::io::Fs;
+use crate::schema::Registry;
+use crate::sequencer::{self, CarriedFrames, Committed, LogState, Recovered, TxnKind};
+use crate::storage::{Catalog, CatalogState};
+use crate::types::{SegmentId, SeqTxn, TableId, WriterId};
+use crate::wal::{self, SegmentReader};
+use std::collections::{BTreeSet, HashSet};
+use std::path::Path;
+use std::sync::Arc;
+
+/// Everything that an engine goes on with.
+pub(super) struct Recovery {
+    pub(super) catalog: Arc<Catalog>,
+    pub(super) registry: Arc<Registry>,
+    pub(super) apply: Arc<ApplyPool>,
+    pub(super) log: LogState,
+    /// The first writer that no earlier life has used.
+    pub(super) first_writer: WriterId,
+    /// Segments of earlier lives that still hold rows which are not flushed.
+    pub(super) inherited: HashSet<(WriterId, SegmentId)>,
+}
+
+/// Reads everything and leaves the apply pool at work on what is not flushed.
+///
+/// # Errors
+/// Something cannot be read or written, or is damaged beyond a torn end.
+pub(super) fn recover(
+    config: &EngineConfig,
+    fs: &Fs,
+    clock: &Clock,
+    identity: &Identity,
+) -> Result<Recovery, OpenError> {
+    let dir = &config.data_dir;
+    let (wal_dir, tables_dir) = (dir.join("wal"), dir.join("tables"));
+    let log_dir = wal_dir.join("txnlog");
+    for folder in [&wal_dir, &tables_dir, &log_dir] {
+        fs.create_dir_all(folder)?;
+    }
+    let (catalog, state) = Catalog::open(fs, &dir.join("catalog"), identity.uuid, identity.epoch)?;
+    let segments = Segments { fs, wal_dir: &wal_dir, identity };
+    let found = sequencer::recover(fs, &log_dir, &mut |txn| segments.is_whole(txn, &state))?;
+    let (mut log, transactions, carried) = match found {
+        Some(Recovered { state, transactions, carried, unsynced, cut }) => {
+            if let Some(cut) = cut {
+                tracing::warn!(path = %cut.path.display(), at = cut.at, bytes = cut.bytes,
+                    "the log had a torn end, which was cut; nothing in it was acknowledged");
+            }
+            segments.sync(&unsynced)?;
+            (state, transactions, carried)
+        }
+        None => (LogState::new(identity.uuid), Vec::new(), CarriedFrames::new()),
+    };
+    log.epoch = identity.epoch;
+    for (id, table) in &state.tables {
+        log.at_least(*id, table.flushed_txn);
+    }
+    let registry = registry(config, &state, &log, &transactions);
+    let pending = pending(transactions, &state);
+    let inherited = segments.keep_needed(&pending, &carried)?;
+    let highest = wal::list_writers(fs, &wal_dir)?.into_iter().max().unwrap_or_default();
+    let first_writer = WriterId(highest.max(log.highest_writer()).0 + 1);
+    if !pending.is_empty() {
+        tracing::info!(
+            transactions = pending.len(),
+            segments = inherited.len(),
+            "replaying the WAL"
+        );
+    }
+    let catalog = Arc::new(catalog);
+    let paths = ApplyPaths { wal_dir: wal_dir.clone(), tables_dir, uuid: identity.uuid };
+    let config = config.apply.clone();
+    let apply = ApplyPool::start(config, fs, clock, paths, catalog.clone(), &state)?;
+    apply.submit(pending.iter().map(to_apply));
+    let (registry, apply) = (Arc::new(registry), Arc::new(apply));
+    Ok(Recovery { catalog, registry, apply, log, first_writer, inherited })
+}
+
+/// Every table that exists at the end of the log, with all its columns.
+fn registry(
+    config: &EngineConfig,
+    state: &CatalogState,
+    log: &LogState,
+    transactions: &[Committed],
+) -> Registry {
+    let registry = Registry::new(config.limits.schema());
+    let dropped_later = transactions.iter().filter(|t| t.kind == TxnKind::Drop).map(|t| t.table);
+    let gone: HashSet<TableId> = dropped_later.chain(state.dropped.iter().copied()).collect();
+    for (id, table) in &state.tables {
+        if !gone.contains(id) {
+            registry.restore(table.def.clone(), table.columns.clone());
+        }
+    }
+    for txn in transactions.iter().filter(|t| !gone.contains(&t.table)) {
+        match &txn.kind {
+            TxnKind::Create(def) if registry.by_id(txn.table).is_none() => {
+                registry.restore(def.clone(), Vec::new());
+            }
+            TxnKind::AddColumns(columns) => {
+                let table = registry.by_id(txn.table).expect("a table is created before it grows");
+                for column in columns {
+                    registry.restore_column(&table, column);
+                }
+            }
+            _ => {}
+        }
+    }
+    for id in gone.into_iter().chain([log.highest_table()]) {
+        registry.never_reuse(id);
+    }
+    registry
+}
+
+/// What the catalog does not have yet.
+fn pending(transactions: Vec<Committed>, state: &CatalogState) -> Vec<Committed> {
+    let flushed = |table: TableId| state.tables.get(&table).map_or(SeqTxn::NONE, |t| t.flushed_txn);
+    let is_pending =
+        |txn: &Committed| !state.dropped.contains(&txn.table) && txn.seq_txn > flushed(txn.table);
+    transactions.into_iter().filter(is_pending).collect()
+}
+
+/// The segments of earlier lives.
+struct Segments<'a> {
+    fs: &'a Fs,
+    wal_dir: &'a Path,
+    identity: &'a Identity,
+}
+
+impl Segments<'_> {
+    /// Whether a transaction that may never have reached the device is there: its frame verifies, or its rows are in a part.
+    fn is_whole(&self, txn: &Committed, state: &CatalogState) -> bool {
+        let is_flushed = state.dropped.contains(&txn.table)
+            || state.tables.get(&txn.table).is_some_and(|t| txn.seq_txn <= t.flushed_txn);
+        let TxnKind::Data { writer, segment, offset, len, .. } = txn.kind else { return true };
+        let verifies = || {
+            let reader =
+                SegmentReader::open(self.fs, self.wal_dir, &self.identity.segment(writer, segment));
+            reader.is_ok_and(|reader| reader.frame(offset, len).is_ok())
+        };
+        is_flushed || verifies()
+    }
+
+    /// Makes segments durable that the log names and that an earlier life may not have synced: what is read from here on must
+    /// not vanish with the power.
+    fn sync(&self, unsynced: &BTreeSet<(WriterId, SegmentId)>) -> Result<(), OpenError> {
+        for &(writer, segment) in unsynced {
+            let path = self.identity.segment(writer, segment).path(self.wal_dir);
+            if self.fs.exists(&path)? {
+                self.fs.open(&path)?.sync_data()?;
+                self.fs.sync_dir(path.parent().unwrap_or(self.wal_dir))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes carried frames back into the segments that apply will read, and removes the segments that it will not.
+    fn keep_needed(
+        &self,
+        pending: &[Committed],
+        carried: &CarriedFrames,
+    ) -> Result<HashSet<(WriterId, SegmentId)>, OpenError> {
+        let place = |txn: &Committed| match txn.kind {
+            TxnKind::Data { writer, segment, .. } => Some((writer, segment)),
+            _ => None,
+        };
+        let needed: HashSet<_> = pending.iter().filter_map(place).collect();
+        for (&(writer, segment), frames) in carried {
+            if needed.contains(&(writer, segment)) {
+                let identity = self.identity.segment(writer, segment);
+                wal::restore(self.fs, self.wal_dir, &identity, self.identity.epoch - 1, frames)?;
+            }
+        }
+        for file in wal::list_segments(self.fs, self.wal_dir)? {
+            if !needed.contains(&(file.writer, file.segment)) {
+                wal::remove_segment(self.fs, self.wal_dir, file.writer, file.segment)?;
+            }
+        }
+        Ok(needed)
+    }
+}

@@ -1,0 +1,472 @@
+//! One connection's way in: bytes to rows to a commit, and the numbers that say what became of them.
+//!
+//! The only place that knows both a line and a WalWriter. Used by one task at a time; takes no lock that another session holds,
+//! except to claim a name.
+
+use super::IngestError;
+use super::open::Shared;
+use super::rejects::Place;
+use super::rows::{Outcome, RowBuilder};
+use super::tables::TablePolicies;
+use super::write::Rejected;
+use crate::codec::{LineError, LineSplitter, Parser, Precision, Reason, Split};
+use crate::metrics;
+use crate::schema::{Definition, Table};
+use crate::sequencer::{FrameRef, Progress, Receipt};
+use crate::wal::{Appended, FrameMeta, Lease};
+use bytes::{Buf, BytesMut};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Where a session's lines come from.
+#[derive(Clone, Debug)]
+pub struct Origin {
+    /// The peer's address, for logs.
+    pub peer: String,
+    /// The unit of timestamps without a suffix.
+    pub precision: Precision,
+}
+
+/// What one call of [`Session::ingest`] met.
+#[derive(Debug, Default)]
+pub struct Ingested {
+    /// Lines that were neither blank nor comments, refused ones included.
+    pub lines: u64,
+    /// Lines refused.
+    pub rejected: u64,
+    /// Requests for a reply, in order. Each is due once its ordinal is durable.
+    pub acks: Vec<AckRequest>,
+}
+
+/// A `# ack TOKEN` line.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct AckRequest {
+    /// The client's word for it.
+    pub token: String,
+    /// The commit that must be durable before the reply.
+    pub ordinal: u64,
+    /// What the reply says.
+    pub counts: ReplyCounts,
+}
+
+/// What happened since the reply before.
+#[derive(Clone, Default, PartialEq, Eq, Debug)]
+pub struct ReplyCounts {
+    /// Rows committed.
+    pub lines: u64,
+    /// Lines refused.
+    pub rejected: u64,
+    /// The first refused line, counted from 1 on this connection, and why.
+    pub first: Option<(u64, Reason)>,
+}
+
+/// One connection's way in.
+#[derive(Debug)]
+pub struct Session {
+    shared: Arc<Shared>,
+    origin: Origin,
+    database: Arc<str>,
+    splitter: LineSplitter,
+    rows: RowBuilder,
+    /// Borrowed at the first line, given back at the end or when idle.
+    writer: Option<Lease>,
+    progress: Arc<Progress>,
+    /// The last receipt pushed; 0 before the first.
+    ordinal: u64,
+    registry_epoch: u64,
+    /// Lines seen and bytes consumed on this connection.
+    line: u64,
+    offset: u64,
+    /// Bytes of lines in the pending rows: what bounds a commit.
+    pending_bytes: usize,
+    pending_since: Option<Duration>,
+    counts: ReplyCounts,
+    /// Requests for a reply that no call of [`Session::ingest`] has returned yet: one that fails returns none.
+    acks: Vec<AckRequest>,
+    /// Refused lines, kept for a caller that answers with them.
+    kept: Option<Vec<Rejected>>,
+}
+
+impl Session {
+    pub(super) fn new(shared: Arc<Shared>, database: Arc<str>, origin: Origin) -> Session {
+        let limits = shared.config.limits.codec();
+        let parser = Parser::new(limits, origin.precision);
+        let policies: Arc<TablePolicies> = shared.policies.clone();
+        let rows = RowBuilder::new(parser, shared.registry.clone(), policies, database.clone());
+        Session {
+            registry_epoch: shared.registry.epoch(),
+            splitter: LineSplitter::new(limits.line_bytes),
+            rows,
+            writer: None,
+            progress: Progress::new(),
+            ordinal: 0,
+            line: 0,
+            offset: 0,
+            pending_bytes: 0,
+            pending_since: None,
+            counts: ReplyCounts::default(),
+            acks: Vec::new(),
+            kept: None,
+            shared,
+            origin,
+            database,
+        }
+    }
+
+    /// Keeps refused lines for [`Session::take_rejected`]; a request does, a connection does not.
+    pub(super) fn keep_rejected(&mut self) {
+        self.kept = Some(Vec::new());
+    }
+
+    pub(super) fn take_rejected(&mut self) -> Vec<Rejected> {
+        self.kept.take().unwrap_or_default()
+    }
+
+    /// Requests for a reply that [`Session::finish`] met.
+    pub(super) fn take_acks(&mut self) -> Vec<AckRequest> {
+        std::mem::take(&mut self.acks)
+    }
+
+    /// True when the session holds a WalWriter, or waits for none.
+    pub fn has_writer(&self) -> bool {
+        self.writer.is_some()
+    }
+
+    /// Borrows a WalWriter; waits while all are lent. Call it before [`Session::ingest`] whenever there are bytes.
+    pub async fn ready(&mut self) {
+        if self.writer.is_none() {
+            self.writer = Some(self.shared.writers.borrow().await);
+            metrics::WAL_WRITERS.increment(1.0);
+        }
+    }
+
+    /// Gives the WalWriter back, so that an idle connection holds none.
+    ///
+    /// # Panics
+    /// With pending rows: they must have been committed.
+    pub fn release(&mut self) {
+        if self.writer.take().is_some() {
+            metrics::WAL_WRITERS.decrement(1.0);
+            // The next writer numbers series anew.
+            self.rows.forget_series();
+        }
+    }
+
+    /// Takes every whole line at the start of `buf` and drops it from there. Commits by itself when the pending rows reach a
+    /// limit.
+    ///
+    /// # Errors
+    /// Rows could not be appended to the WAL. They are still pending, and nothing of `buf` is lost.
+    ///
+    /// # Panics
+    /// Without a writer: see [`Session::ready`].
+    pub fn ingest(&mut self, buf: &mut BytesMut) -> Result<Ingested, IngestError> {
+        self.forget_dropped()?;
+        let mut result = Ingested::default();
+        let now = self.shared.clock.wall_nanos();
+        let mut at = 0;
+        let outcome = loop {
+            if self.is_full()
+                && let Err(e) = self.commit()
+            {
+                break Err(e);
+            }
+            at += self.fast_lines(&buf[at..], now, &mut result);
+            if self.is_full() {
+                continue;
+            }
+            let step = self.splitter.next(&buf[at..]);
+            if step == Split::Incomplete {
+                break Ok(());
+            }
+            let (consumed, taken) = self.general_line(step, now, &mut result);
+            at += consumed;
+            if let Err(e) = taken {
+                break Err(e);
+            }
+        };
+        buf.advance(at);
+        if self.rows.pending() > 0 && self.pending_since.is_none() {
+            self.pending_since = Some(self.shared.clock.monotonic());
+        }
+        metrics::LINES.increment(result.lines);
+        outcome?;
+        result.acks = std::mem::take(&mut self.acks);
+        Ok(result)
+    }
+
+    /// The stream has ended and every whole line of it was taken. With `complete` the last line needs no newline; else what is left
+    /// is dropped and counted, since `v=12` may be the head of `v=123`. Returns true when nothing was dropped.
+    ///
+    /// # Errors
+    /// As [`Session::ingest`].
+    pub fn finish(&mut self, buf: &mut BytesMut, complete: bool) -> Result<bool, IngestError> {
+        if !complete {
+            let clean = buf.is_empty() && !self.splitter.is_skipping();
+            if !clean {
+                // All of it is one line: an open string may hold what looks like further ones.
+                metrics::INCOMPLETE_LINES.increment(1);
+                self.line += 1;
+                self.reject(&buf[..], &incomplete());
+                buf.clear();
+            }
+            return Ok(clean);
+        }
+        let mut result = Ingested::default();
+        let now = self.shared.clock.wall_nanos();
+        let mut outcome = Ok(());
+        while outcome.is_ok() {
+            let step = self.splitter.finish(&buf[..]);
+            if step == Split::Incomplete {
+                break;
+            }
+            let (consumed, taken) = self.general_line(step, now, &mut result);
+            outcome = taken;
+            buf.advance(consumed);
+        }
+        metrics::LINES.increment(result.lines);
+        outcome.map(|()| true)
+    }
+
+    /// Appends the pending rows to the WAL and hands their receipt to the sequencer. Returns the ordinal that becomes durable;
+    /// with nothing pending, that of the last commit.
+    ///
+    /// # Errors
+    /// The WAL refuses the append, for want of room most likely; the rows are still pending.
+    pub fn commit(&mut self) -> Result<u64, IngestError> {
+        let Some(writer) = self.writer.as_mut().filter(|_| self.rows.pending() > 0) else {
+            return Ok(self.ordinal);
+        };
+        let appended = writer.append(self.rows.batches())?.expect("there are pending rows");
+        let definitions = definitions(&mut self.rows);
+        let rows = self.rows.pending() as u64;
+        self.ordinal += 1;
+        metrics::WAL_COMMITS.increment(1);
+        metrics::WAL_BYTES.increment(appended.len);
+        let mut receipt = self.shared.receipt(appended, self.progress.clone(), self.ordinal);
+        receipt.definitions = definitions;
+        self.shared.sequencer.push(receipt);
+        self.rows.clear();
+        self.counts.lines += rows;
+        self.pending_bytes = 0;
+        self.pending_since = None;
+        if writer.should_roll() {
+            writer.roll();
+            self.rows.forget_series();
+        }
+        Ok(self.ordinal)
+    }
+
+    /// Rows that no commit has taken yet.
+    pub fn has_pending(&self) -> bool {
+        self.rows.pending() > 0
+    }
+
+    /// Time on the engine's monotonic clock since which the oldest pending row waits.
+    pub fn pending_since(&self) -> Option<Duration> {
+        self.pending_since
+    }
+
+    /// Receipts pushed and not yet durable.
+    pub fn in_flight(&self) -> u64 {
+        self.ordinal - self.progress.committed()
+    }
+
+    /// The last ordinal given out.
+    pub fn ordinal(&self) -> u64 {
+        self.ordinal
+    }
+
+    /// The watermark of this session's commits, to wait on without holding the session.
+    pub fn progress(&self) -> Arc<Progress> {
+        self.progress.clone()
+    }
+
+    /// What happened since this was last called.
+    pub fn take_counts(&mut self) -> ReplyCounts {
+        std::mem::take(&mut self.counts)
+    }
+
+    /// Bytes and lines consumed so far, for messages.
+    pub fn position(&self) -> (u64, u64) {
+        (self.line, self.offset)
+    }
+
+    /// Takes lines by the fast path for as long as they allow it. Returns the bytes consumed.
+    #[inline]
+    fn fast_lines(&mut self, buf: &[u8], now: i64, result: &mut Ingested) -> usize {
+        if !self.splitter.is_fresh() {
+            return 0;
+        }
+        let mut at = 0;
+        let mut lines = 0;
+        while !self.is_full() {
+            let Some(end) = memchr::memchr(b'\n', &buf[at..]) else { break };
+            if !self.rows.fast(&buf[at..at + end], now) {
+                break;
+            }
+            at += end + 1;
+            lines += 1;
+            self.pending_bytes += end;
+        }
+        self.line += lines;
+        self.offset += at as u64;
+        result.lines += lines;
+        at
+    }
+
+    /// Takes one line by the general path. Returns the bytes consumed.
+    fn general_line(
+        &mut self,
+        step: Split<'_>,
+        now: i64,
+        result: &mut Ingested,
+    ) -> (usize, Result<(), IngestError>) {
+        let (text, consumed) = match step {
+            Split::Line { text, consumed } => (text, consumed),
+            Split::Skipped { consumed, total, ends } => {
+                if ends {
+                    self.line += 1;
+                    result.lines += 1;
+                    result.rejected += 1;
+                    self.reject(&[], &too_long(total));
+                }
+                self.offset += consumed as u64;
+                return (consumed, Ok(()));
+            }
+            Split::Incomplete => return (0, Ok(())),
+        };
+        self.line += 1;
+        let writer = self.writer.as_mut().expect("ready() was awaited before");
+        let outcome = match self.rows.general(writer, text, now) {
+            Ok(Outcome::Row) => {
+                result.lines += 1;
+                self.pending_bytes += text.len();
+                Ok(())
+            }
+            Ok(Outcome::Nothing) => Ok(()),
+            Ok(Outcome::Ack(token)) => self.commit().map(|ordinal| {
+                let counts = self.take_counts();
+                self.acks.push(AckRequest { token, ordinal, counts });
+            }),
+            Err(error) => {
+                result.lines += 1;
+                result.rejected += 1;
+                self.reject(text, &error);
+                Ok(())
+            }
+        };
+        if outcome.is_err() {
+            // The line is still in the buffer and comes again.
+            self.line -= 1;
+            return (0, outcome);
+        }
+        self.line += memchr::memchr_iter(b'\n', text).count() as u64;
+        self.offset += consumed as u64;
+        (consumed, outcome)
+    }
+
+    fn reject(&mut self, text: &[u8], error: &LineError) {
+        self.counts.rejected += 1;
+        self.counts.first.get_or_insert((self.line, error.reason));
+        let place = Place {
+            database: &self.database,
+            peer: &self.origin.peer,
+            line: self.line,
+            offset: self.offset,
+        };
+        self.shared.rejects.record(&place, text, error);
+        if let Some(kept) = &mut self.kept {
+            Rejected::keep(kept, self.line, text, error);
+        }
+    }
+
+    #[inline]
+    fn is_full(&self) -> bool {
+        let limit = &self.shared.config.commit;
+        self.rows.pending() >= limit.rows || self.pending_bytes >= limit.bytes
+    }
+
+    /// Lets go of tables that were dropped since the last call, after committing what is pending for them.
+    fn forget_dropped(&mut self) -> Result<(), IngestError> {
+        let epoch = self.shared.registry.epoch();
+        if epoch != self.registry_epoch {
+            self.commit()?;
+            self.rows.forget_dropped();
+            self.registry_epoch = epoch;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Session {
+    /// Rows that were never committed were never promised; the writer goes back for the next connection.
+    fn drop(&mut self) {
+        self.rows.clear();
+        self.release();
+    }
+}
+
+impl Shared {
+    /// The receipt of a commit.
+    pub(super) fn receipt(
+        &self,
+        appended: Appended,
+        progress: Arc<Progress>,
+        ordinal: u64,
+    ) -> Receipt {
+        let frame = |f: &FrameMeta| FrameRef {
+            table: f.table,
+            offset: f.offset,
+            len: f.len,
+            rows: f.rows,
+            bytes: u64::from(f.len),
+            min_time: f.min_time,
+            max_time: f.max_time,
+        };
+        // The folders above the segment's were made durable when they were made.
+        let folder = appended.file.path().parent().filter(|_| appended.new_file);
+        let sync_dirs = folder.map(PathBuf::from).into_iter().collect();
+        Receipt {
+            writer: appended.writer,
+            segment: appended.segment,
+            end: appended.offset + appended.len,
+            frames: appended.frames.iter().map(frame).collect(),
+            carried: appended.bytes,
+            file: Some(appended.file),
+            sync_dirs,
+            ..Receipt::without_frames(progress, ordinal)
+        }
+    }
+}
+
+/// All that the log does not hold yet of the tables in this commit.
+fn definitions(rows: &mut RowBuilder) -> Vec<Definition> {
+    let mut definitions = Vec::new();
+    rows.unlogged().for_each(|table| define(table, &mut definitions));
+    definitions
+}
+
+/// Adds what the log does not hold yet of a table, its columns in order of their ids.
+pub(super) fn define(table: &Table, definitions: &mut Vec<Definition>) {
+    if !table.is_logged() {
+        definitions.push(Definition::Create(table.def().clone()));
+    }
+    for column in table.schema().columns().iter().filter(|c| !c.is_logged()) {
+        let column = column.def.clone();
+        definitions.push(Definition::AddColumn { table: table.id(), column });
+    }
+}
+
+fn incomplete() -> LineError {
+    LineError::new(Reason::IncompleteLine, 0, "the connection closed before the newline")
+}
+
+fn too_long(total: u64) -> LineError {
+    LineError::new(
+        Reason::LineTooLong,
+        0,
+        format!("{total} bytes were skipped to the next newline"),
+    )
+}

@@ -1,0 +1,141 @@
+//! The engine as queries see it.
+
+use super::Engine;
+use super::open::{DEFAULT_DATABASE, Shared};
+use crate::query::{Command, CommandError, Pending, Source, Suspension, TableStatus};
+use crate::schema::Table;
+use crate::sequencer::{Change, Progress, Receipt};
+use crate::storage::Snapshot;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How often a flush looks whether compaction has come to rest.
+const COMPACTION_POLL: Duration = Duration::from_millis(10);
+
+impl Engine {
+    /// Where queries get their tables from.
+    pub fn source(&self) -> Arc<dyn Source> {
+        Arc::new(EngineSource(self.shared.clone()))
+    }
+}
+
+struct EngineSource(Arc<Shared>);
+
+impl Source for EngineSource {
+    fn databases(&self) -> Vec<String> {
+        let tables = self.0.registry.all();
+        let used = tables.iter().filter(|t| t.is_logged()).map(|t| t.def().database.to_string());
+        let names: BTreeSet<String> = used.chain([DEFAULT_DATABASE.to_owned()]).collect();
+        names.into_iter().collect()
+    }
+
+    fn tables(&self, database: &str) -> Vec<String> {
+        let tables = self.0.registry.all();
+        let here = tables.iter().filter(|t| t.is_logged() && *t.def().database == *database);
+        let mut names: Vec<String> = here.map(|t| t.def().name.to_string()).collect();
+        names.sort_unstable();
+        names
+    }
+
+    fn snapshot(&self, database: &str, table: &str) -> Option<Arc<Snapshot>> {
+        self.0.snapshot(database, table)
+    }
+
+    fn table_status(&self) -> Vec<TableStatus> {
+        let pressure = self.0.memory_pressure();
+        let mut status: Vec<TableStatus> = self
+            .0
+            .registry
+            .all()
+            .iter()
+            .filter_map(|table| self.0.status(table, pressure))
+            .collect();
+        status.sort_unstable_by(|a, b| (&a.database, &a.name).cmp(&(&b.database, &b.name)));
+        status
+    }
+
+    fn execute<'a>(
+        &'a self,
+        database: &'a str,
+        command: Command,
+    ) -> Pending<'a, Result<(), CommandError>> {
+        Box::pin(async move {
+            match command {
+                Command::DropTable { if_exists, name } => {
+                    match self.0.logged_table(database, &name) {
+                        Some(table) => self.0.drop_table(&table).await,
+                        None if if_exists => Ok(()),
+                        None => Err(CommandError::NoSuchTable(name)),
+                    }
+                }
+                Command::Flush { table: Some(name) } => {
+                    let table = self.0.logged_table(database, &name);
+                    let table = table.ok_or(CommandError::NoSuchTable(name))?;
+                    self.0.flush(Some(table)).await
+                }
+                Command::Flush { table: None } => self.0.flush(None).await,
+            }
+        })
+    }
+}
+
+impl Shared {
+    fn status(&self, table: &Table, memory_pressure: u8) -> Option<TableStatus> {
+        let progress = self.apply.progress(table.id())?;
+        let suspended = progress
+            .trouble()
+            .map(|trouble| Suspension { tag: trouble.tag.to_string(), message: trouble.message });
+        // From behind: each number can only rise while the next is read.
+        let flushed_txn = progress.flushed_txn();
+        let applied_txn = progress.applied_txn();
+        Some(TableStatus {
+            id: table.id(),
+            database: table.def().database.clone(),
+            name: table.def().name.clone(),
+            seq_txn: progress.seq_txn(),
+            applied_txn,
+            flushed_txn,
+            lag_rows: progress.unapplied_rows(),
+            suspended,
+            memory_pressure,
+        })
+    }
+
+    /// 0 when memory is no concern, 1 when tails are flushed early for it, 2 when connections wait.
+    fn memory_pressure(&self) -> u8 {
+        let gate = self.apply.gate();
+        match gate.tail_bytes() {
+            _ if !gate.admitted() => 2,
+            held if held > self.config.apply.memory_budget / 4 * 3 => 1,
+            _ => 0,
+        }
+    }
+
+    /// Sequences the drop of a table; its name is free on return.
+    async fn drop_table(&self, table: &Table) -> Result<(), CommandError> {
+        if self.policies.is_reserved(&table.def().name) {
+            let why = "the server writes this table itself; switch the hook off to drop it";
+            return Err(CommandError::Refused(why.to_owned()));
+        }
+        let progress = Progress::new();
+        let receipt = Receipt::without_frames(progress.clone(), 1);
+        let change = Change::Drop { table: table.id() };
+        self.sequencer.push(Receipt { change: Some(change), ..receipt });
+        progress.reached(1).await;
+        Ok(())
+    }
+
+    /// Returns once all that is committed now, in one table or in all, is in Parquet and no compaction is due.
+    async fn flush(&self, table: Option<Arc<Table>>) -> Result<(), CommandError> {
+        let flushed = match table {
+            Some(table) => self.apply.flush(table.id()).await,
+            None => self.apply.flush_all().await,
+        };
+        flushed.map_err(|trouble| CommandError::Failed(trouble.to_string()))?;
+        while self.apply.is_compacting() {
+            tokio::time::sleep(COMPACTION_POLL).await;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,163 @@
+//! What a table gets when a line creates it, by the pattern that its name matches.
+
+use crate::hooks::REPORTS_TABLE;
+use crate::schema::TablePolicy;
+use crate::types::PartitionBy;
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// `[tables]` of the configuration: defaults for new tables, and rules by name.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(default)]
+pub struct TablesConfig {
+    /// Width of the partitions of new tables.
+    pub partition_by: PartitionBy,
+    /// Name of the designated timestamp of new tables.
+    pub time_column: String,
+    /// Whole partitions older than this go; 0 keeps everything.
+    pub ttl_s: u64,
+    /// The earliest timestamp taken, nanoseconds since 1970.
+    pub time_min: i64,
+    /// The latest timestamp taken, nanoseconds since 1970.
+    pub time_max: i64,
+    /// Exceptions by name; the first that matches holds.
+    pub rule: Vec<TableRule>,
+}
+
+/// `[[tables.rule]]`: what differs for tables whose name matches.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TableRule {
+    /// A name in which `*` stands for any text.
+    pub pattern: String,
+    /// Width of the partitions of new tables.
+    pub partition_by: Option<PartitionBy>,
+    /// Whole partitions older than this go; 0 keeps everything.
+    pub ttl_s: Option<u64>,
+}
+
+impl Default for TablesConfig {
+    fn default() -> TablesConfig {
+        TablesConfig {
+            partition_by: PartitionBy::Day,
+            time_column: "time".to_owned(),
+            ttl_s: 0,
+            time_min: i64::MIN,
+            time_max: i64::MAX,
+            rule: Vec::new(),
+        }
+    }
+}
+
+/// The rules in force.
+#[derive(Debug)]
+pub struct TablePolicies {
+    config: TablesConfig,
+    reports_reserved: bool,
+}
+
+impl TablePolicies {
+    /// `reports_reserved`: clients may not write to [`REPORTS_TABLE`].
+    pub fn new(config: TablesConfig, reports_reserved: bool) -> TablePolicies {
+        TablePolicies { config, reports_reserved }
+    }
+
+    /// True for a table that clients may not write to.
+    pub fn is_reserved(&self, table: &str) -> bool {
+        self.reports_reserved && table == REPORTS_TABLE
+    }
+
+    /// What a new table of this name gets.
+    pub fn of(&self, table: &str) -> TablePolicy {
+        let by = self.rules(table).find_map(|r| r.partition_by);
+        TablePolicy {
+            partition_by: by.unwrap_or(self.config.partition_by),
+            time_column: self.config.time_column.as_str().into(),
+        }
+    }
+
+    /// How long the rows of a table of this name are kept; `None` is for ever.
+    pub fn ttl(&self, table: &str) -> Option<Duration> {
+        let ttl_s = self.rules(table).find_map(|r| r.ttl_s).unwrap_or(self.config.ttl_s);
+        (ttl_s > 0).then(|| Duration::from_secs(ttl_s))
+    }
+
+    /// The earliest and the latest time taken.
+    pub fn window(&self) -> (i64, i64) {
+        (self.config.time_min, self.config.time_max)
+    }
+
+    /// Refuses a time outside of the window.
+    ///
+    /// # Errors
+    /// What to tell the client.
+    pub fn check_time(&self, time: i64) -> Result<(), String> {
+        let (min, max) = self.window();
+        if time < min || time > max {
+            return Err(format!(
+                "{time} ns is outside of {min} to {max}, the window of the server"
+            ));
+        }
+        Ok(())
+    }
+
+    fn rules<'a>(&'a self, table: &'a str) -> impl Iterator<Item = &'a TableRule> {
+        self.config.rule.iter().filter(move |rule| matches(&rule.pattern, table))
+    }
+}
+
+/// Whether `name` is `pattern`, in which each `*` stands for any text.
+fn matches(pattern: &str, name: &str) -> bool {
+    let Some((head, rest)) = pattern.split_once('*') else { return pattern == name };
+    let Some(mut name) = name.strip_prefix(head) else { return false };
+    let mut pieces = rest.split('*').peekable();
+    while let Some(piece) = pieces.next() {
+        if pieces.peek().is_none() {
+            return name.ends_with(piece);
+        }
+        match name.find(piece) {
+            Some(at) => name = &name[at + piece.len()..],
+            None => return false,
+        }
+    }
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stars_match_any_text() {
+        for (pattern, name, expect) in [
+            ("cpu", "cpu", true),
+            ("cpu", "cpu2", false),
+            ("cpu*", "cpu2", true),
+            ("*", "", true),
+            ("a*b*c", "a-b-b-c", true),
+            ("a*b*c", "a-c-b", false),
+            ("*_total", "x_total", true),
+        ] {
+            assert_eq!(matches(pattern, name), expect, "{pattern} {name}");
+        }
+    }
+
+    #[test]
+    fn the_first_matching_rule_that_speaks_of_it_holds() {
+        let rule = |pattern: &str, partition_by, ttl_s| TableRule {
+            pattern: pattern.to_owned(),
+            partition_by,
+            ttl_s,
+        };
+        let config = TablesConfig {
+            ttl_s: 9,
+            rule: vec![rule("a*", None, Some(0)), rule("ab", Some(PartitionBy::Hour), Some(5))],
+            ..TablesConfig::default()
+        };
+        let policies = TablePolicies::new(config, true);
+        assert_eq!(policies.of("ab").partition_by, PartitionBy::Hour);
+        assert_eq!(policies.ttl("ab"), None);
+        assert_eq!(policies.ttl("x"), Some(Duration::from_secs(9)));
+        assert!(policies.is_reserved("write_reports") && !policies.is_reserved("Write_Reports"));
+    }
+}

@@ -1,0 +1,97 @@
+//! What went wrong with which file, and the one error that ends the process.
+
+use std::fmt;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+/// What was being done when an operation failed.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[non_exhaustive]
+pub enum Operation {
+    /// Creating a file or a folder.
+    Create,
+    /// Opening a file or a folder.
+    Open,
+    /// Reading bytes.
+    Read,
+    /// Writing bytes.
+    Write,
+    /// Reserving space.
+    Allocate,
+    /// Changing a file's length.
+    Truncate,
+    /// Making bytes or names durable.
+    Sync,
+    /// Renaming a file.
+    Rename,
+    /// Removing a file or a folder.
+    Remove,
+    /// Listing a folder.
+    List,
+    /// Mapping a file into memory.
+    Map,
+    /// Taking the lock of a folder.
+    Lock,
+    /// Asking how large something is or how much room is left.
+    Measure,
+}
+
+/// A failed file operation.
+#[derive(Debug, thiserror::Error)]
+#[error("{operation} {}: {source}", path.display())]
+pub struct IoError {
+    /// What was being done.
+    pub operation: Operation,
+    /// To which file or folder.
+    pub path: PathBuf,
+    /// What the system said.
+    pub source: std::io::Error,
+}
+
+impl IoError {
+    pub(crate) fn new(operation: Operation, path: &Path, source: std::io::Error) -> IoError {
+        IoError { operation, path: path.to_owned(), source }
+    }
+
+    /// True when the disk or the quota is full: room may come back, so the operation may be tried again.
+    pub fn is_no_space(&self) -> bool {
+        matches!(self.source.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
+    }
+
+    /// True when the file or folder is not there.
+    pub fn is_not_found(&self) -> bool {
+        self.source.kind() == ErrorKind::NotFound
+    }
+}
+
+impl fmt::Display for Operation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Operation::Create => "create",
+            Operation::Open => "open",
+            Operation::Read => "read",
+            Operation::Write => "write",
+            Operation::Allocate => "reserve space in",
+            Operation::Truncate => "set the length of",
+            Operation::Sync => "sync",
+            Operation::Rename => "rename",
+            Operation::Remove => "remove",
+            Operation::List => "list",
+            Operation::Map => "map",
+            Operation::Lock => "lock",
+            Operation::Measure => "measure",
+        })
+    }
+}
+
+/// Ends the process after a failed sync.
+///
+/// After a failed sync the page cache may show bytes that the device does not hold, and a second sync may
+/// succeed without writing them. Nothing that was in doubt has been acknowledged; a fresh start
+/// reads what the device has.
+#[allow(clippy::disallowed_methods, reason = "the one place that ends the process on purpose")]
+pub fn abort_on_failed_sync(error: &IoError) -> ! {
+    tracing::error!(%error, "a sync failed, so what it covered is in doubt; stopping without acknowledging it. \
+        Check the device, then start again: recovery reads what the device holds");
+    std::process::abort()
+}

@@ -1,0 +1,27 @@
+//! The only door to files.
+//!
+//! WAL, transaction log, catalog and parts reach the disk through [`Fs`] and [`File`] alone. They are enums over
+//! their implementations, so that a call costs a branch and no virtual dispatch. Every operation
+//! returns an [`IoError`] that names the operation and the path.
+//!
+//! Rules that callers rely on:
+//! - [`File::sync_data`] makes the file's bytes and its length durable, never its name; a name is
+//!   durable after [`Fs::sync_dir`] of its folder.
+//! - A failed sync is never retried: what it covered is in doubt for ever. [`abort_on_failed_sync`] ends the process.
+//! - Writes never go through a map. A store into a sparse map dies with SIGBUS on a full disk, an
+//!   append returns ENOSPC. Maps are read-only.
+
+mod error;
+mod file;
+mod fs;
+mod lock;
+mod map;
+
+pub use error::{IoError, Operation, abort_on_failed_sync};
+pub use file::File;
+pub use fs::{DirEntry, Fs};
+pub use lock::DirLock;
+pub use map::Map;
+
+/// Result of a file operation.
+pub type Result<T> = std::result::Result<T, IoError>;

@@ -1,0 +1,39 @@
+//! Headwater: line protocol in over TCP, sorted Parquet partitions out, durable in between.
+//!
+//! ```text
+//! socket ─▶ codec ─▶ WalWriter ─▶ segment      (server, engine, codec, wal)
+//!                       │ receipt
+//!                       ▼
+//!                   sequencer ─▶ flush hook     (sequencer, hooks)
+//!                       │ seq_txn
+//!                       ▼
+//!                   apply pool ─▶ tails ─▶ parts ─▶ SQL    (apply, storage, query)
+//! ```
+//!
+//! The stages, in the order in which a row meets them; each folder's `mod.rs` is its specification.
+
+pub mod types;
+
+pub mod clock;
+pub mod io;
+pub mod metrics;
+pub mod schema;
+
+pub mod codec;
+pub mod wal;
+
+pub mod sequencer;
+
+pub mod storage;
+
+pub mod apply;
+pub mod hooks;
+
+pub mod query;
+
+pub mod engine;
+
+pub mod config;
+pub mod server;
+
+pub mod bench;

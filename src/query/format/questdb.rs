@@ -1,0 +1,159 @@
+//! The JSON of QuestDB's `/exec`: `{"query":…,"columns":[{"name":…,"type":…}],"timestamp":…,"dataset":[[…]],"count":…}`.
+//!
+//! `timestamp` is the position of the designated timestamp among the columns, -1 when it is not one of them. Types have QuestDB's
+//! names: our tags are `SYMBOL`s, our times `TIMESTAMP_NS`. Integers that QuestDB does not have are `LONG`. A value that JSON
+//! has no number for is null.
+
+use super::{Writer, broken};
+use crate::query::QueryError;
+use crate::storage::FIELD_ID_KEY;
+use crate::types::ColumnId;
+use arrow::array::{Array, RecordBatch};
+use arrow::datatypes::{DataType, Field, SchemaRef, TimeUnit};
+use arrow::util::display::{ArrayFormatter, DurationFormat, FormatOptions};
+use std::fmt::Write as _;
+
+/// What QuestDB calls a type.
+pub(in crate::query) fn questdb_type(ty: &DataType) -> &'static str {
+    match ty {
+        DataType::Dictionary(..) => "SYMBOL",
+        DataType::Boolean => "BOOLEAN",
+        DataType::Int8 => "BYTE",
+        DataType::Int16 | DataType::UInt8 => "SHORT",
+        DataType::Int32 | DataType::UInt16 => "INT",
+        DataType::Int64 | DataType::UInt32 | DataType::UInt64 => "LONG",
+        DataType::Float16 | DataType::Float32 => "FLOAT",
+        DataType::Float64 => "DOUBLE",
+        DataType::Decimal32(..)
+        | DataType::Decimal64(..)
+        | DataType::Decimal128(..)
+        | DataType::Decimal256(..) => "DECIMAL",
+        DataType::Timestamp(TimeUnit::Nanosecond, _) => "TIMESTAMP_NS",
+        DataType::Timestamp(..) => "TIMESTAMP",
+        DataType::Date32 | DataType::Date64 => "DATE",
+        DataType::Binary | DataType::LargeBinary | DataType::BinaryView => "BINARY",
+        _ => "VARCHAR",
+    }
+}
+
+/// Writes the answer of `/exec`.
+pub(super) struct Exec {
+    /// All before the first row; not yet sent.
+    head: String,
+    rows: u64,
+    /// Reused for the text of one value.
+    text: String,
+}
+
+impl Exec {
+    pub(super) fn new(sql: &str, schema: &SchemaRef) -> Exec {
+        let columns = schema.fields().iter().map(|field| {
+            let name = serde_json::Value::from(field.name().as_str());
+            format!("{{\"name\":{name},\"type\":\"{}\"}}", questdb_type(field.data_type()))
+        });
+        let columns: Vec<String> = columns.collect();
+        let timestamp = match schema.fields().iter().position(|field| is_designated(field)) {
+            Some(position) => position.to_string(),
+            None => "-1".to_owned(),
+        };
+        let head = format!(
+            "{{\"query\":{},\"columns\":[{}],\"timestamp\":{timestamp},\"dataset\":[",
+            serde_json::Value::from(sql),
+            columns.join(","),
+        );
+        Exec { head, rows: 0, text: String::new() }
+    }
+
+    fn row(
+        &mut self,
+        columns: &[Column<'_>],
+        row: usize,
+        out: &mut Vec<u8>,
+    ) -> Result<(), QueryError> {
+        out.extend_from_slice(if self.rows == 0 { b"[" } else { b",[" });
+        self.rows += 1;
+        for (index, column) in columns.iter().enumerate() {
+            if index > 0 {
+                out.push(b',');
+            }
+            self.text.clear();
+            write!(self.text, "{}", column.values.value(row)).map_err(|error| broken(&error))?;
+            let is_number = || self.text.ends_with(|c: char| c.is_ascii_digit());
+            match column.spelling {
+                _ if column.array.is_null(row) => out.extend_from_slice(b"null"),
+                Spelling::Float if !is_number() => out.extend_from_slice(b"null"),
+                Spelling::Literal | Spelling::Float => out.extend_from_slice(self.text.as_bytes()),
+                Spelling::Quoted => {
+                    serde_json::to_writer(&mut *out, &self.text).map_err(|error| broken(&error))?;
+                }
+            }
+        }
+        out.push(b']');
+        Ok(())
+    }
+}
+
+impl Writer for Exec {
+    fn batch(&mut self, batch: &RecordBatch, out: &mut Vec<u8>) -> Result<(), QueryError> {
+        out.append(&mut std::mem::take(&mut self.head).into_bytes());
+        let columns: Result<Vec<Column<'_>>, QueryError> =
+            batch.columns().iter().map(|array| Column::new(array)).collect();
+        let columns = columns?;
+        for row in 0..batch.num_rows() {
+            self.row(&columns, row, out)?;
+        }
+        Ok(())
+    }
+
+    fn end(&mut self, out: &mut Vec<u8>) -> Result<(), QueryError> {
+        out.append(&mut std::mem::take(&mut self.head).into_bytes());
+        out.extend_from_slice(format!("],\"count\":{}}}", self.rows).as_bytes());
+        Ok(())
+    }
+}
+
+/// A column of a batch, ready to be written value by value.
+struct Column<'a> {
+    array: &'a dyn Array,
+    values: ArrayFormatter<'a>,
+    spelling: Spelling,
+}
+
+/// How the text of a value becomes JSON.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Spelling {
+    /// As it is.
+    Literal,
+    /// As it is when it is finite.
+    Float,
+    /// As a string.
+    Quoted,
+}
+
+impl<'a> Column<'a> {
+    fn new(array: &'a dyn Array) -> Result<Column<'a>, QueryError> {
+        let format = match array.data_type() {
+            DataType::Timestamp(TimeUnit::Nanosecond, _) => "%Y-%m-%dT%H:%M:%S%.9fZ",
+            _ => "%Y-%m-%dT%H:%M:%S%.6fZ",
+        };
+        let options = FormatOptions::new()
+            .with_timestamp_format(Some(format))
+            .with_timestamp_tz_format(Some("%Y-%m-%dT%H:%M:%S%.f%:z"))
+            .with_duration_format(DurationFormat::ISO8601);
+        let values = ArrayFormatter::try_new(array, &options).map_err(|error| broken(&error))?;
+        let spelling = match array.data_type() {
+            DataType::Boolean => Spelling::Literal,
+            ty if ty.is_floating() => Spelling::Float,
+            ty if ty.is_integer() || ty.is_decimal() => Spelling::Literal,
+            _ => Spelling::Quoted,
+        };
+        Ok(Column { array, values, spelling })
+    }
+}
+
+/// True for a table's designated timestamp, also under another name.
+fn is_designated(field: &Field) -> bool {
+    let id = field.metadata().get(FIELD_ID_KEY);
+    matches!(field.data_type(), DataType::Timestamp(..))
+        && id.is_some_and(|id| *id == ColumnId::TIME.to_string())
+}

@@ -1,0 +1,97 @@
+//! What queries need from the server around them: names, snapshots, progress, and the two commands.
+
+use crate::storage::Snapshot;
+use crate::types::{SeqTxn, TableId};
+use std::pin::Pin;
+use std::sync::Arc;
+
+/// A future of a [`Source`].
+pub type Pending<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// Where tables come from. Every answer is of the moment it is given.
+pub trait Source: Send + Sync + 'static {
+    /// The names of the databases, the default one among them even when it has no table.
+    fn databases(&self) -> Vec<String>;
+
+    /// The names of a database's tables; none for a database that does not exist.
+    fn tables(&self, database: &str) -> Vec<String>;
+
+    /// What a table holds now.
+    fn snapshot(&self, database: &str, table: &str) -> Option<Arc<Snapshot>>;
+
+    /// How far each table of each database is.
+    fn table_status(&self) -> Vec<TableStatus>;
+
+    /// Carries out a command; returns when it is done.
+    fn execute<'a>(
+        &'a self,
+        database: &'a str,
+        command: Command,
+    ) -> Pending<'a, Result<(), CommandError>>;
+}
+
+/// How far one table is: a row of `wal_tables()`.
+///
+/// `flushed_txn <= applied_txn <= seq_txn`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct TableStatus {
+    /// Which table.
+    pub id: TableId,
+    /// The database it is in.
+    pub database: Arc<str>,
+    /// Its name.
+    pub name: Arc<str>,
+    /// The last transaction committed.
+    pub seq_txn: SeqTxn,
+    /// The last transaction that queries see.
+    pub applied_txn: SeqTxn,
+    /// The last transaction in synced Parquet.
+    pub flushed_txn: SeqTxn,
+    /// Rows committed and not yet visible.
+    pub lag_rows: u64,
+    /// Why it is not applied any further, if it is not.
+    pub suspended: Option<Suspension>,
+    /// 0 when memory is no concern, 1 when its tails are flushed early, 2 when connections wait for that.
+    pub memory_pressure: u8,
+}
+
+/// Why a table is suspended.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Suspension {
+    /// A word from a small set, such as `DISK FULL`.
+    pub tag: String,
+    /// What happened.
+    pub message: String,
+}
+
+/// A statement that changes something.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Command {
+    /// Drop a table.
+    DropTable {
+        /// A table that does not exist is no error.
+        if_exists: bool,
+        /// Its name within the database.
+        name: String,
+    },
+    /// Write what is in memory to Parquet and wait until that is done.
+    Flush {
+        /// Of one table, or of every table of the server.
+        table: Option<String>,
+    },
+}
+
+/// Why a command was not carried out.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CommandError {
+    /// There is no such table.
+    #[error("table '{0}' does not exist")]
+    NoSuchTable(String),
+    /// The table may not be changed by a statement.
+    #[error("{0}")]
+    Refused(String),
+    /// It was tried and failed; the message says what holds now.
+    #[error("{0}")]
+    Failed(String),
+}

@@ -1,0 +1,22 @@
+//! Tables and columns: what they are called, what they hold, and who claimed them first.
+//!
+//! The [`Registry`] is read by every connection without locks and maps (database, name) to a [`Table`]; a table maps a column
+//! name to a [`Column`]. Names, types and partitions that a line brings along are **claimed** there together, all or none,
+//! after every other check of the line and before its row enters a frame. The first claim wins; a later line of
+//! another type is refused at once; so apply never meets a row that it must refuse.
+//!
+//! A claim is not yet in any log. Sessions attach the [`Definition`]s they use to their receipts until they see them marked
+//! as logged; the sequencer logs the first one and marks it. At a start the registry is rebuilt from catalog and log.
+//!
+//! Names: 1 to `name_bytes` bytes of UTF-8 without control characters. Case is kept; two names of one database (or two columns
+//! of one table) that differ by case only are refused, since open readers fold case. No name ever builds a path.
+
+mod definition;
+mod name;
+mod registry;
+mod table;
+
+pub use definition::{ColumnDef, Definition, TableDef};
+pub use name::{check_column_name, check_table_name};
+pub use registry::{Claim, ClaimError, Registry, SchemaLimits, TablePolicy};
+pub use table::{Column, Schema, Table};

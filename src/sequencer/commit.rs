@@ -1,0 +1,293 @@
+//! One turn: a batch of receipts becomes one record, durable as promised, and is published.
+
+use super::log::Log;
+use super::record::{Batch, Carried, SegmentEnd};
+use super::segments::{Unsynced, sync_receipts};
+use super::thread::{Arrived, Shared};
+use super::{
+    Change, Committed, Durability, LogError, LogState, OnCommit, Progress, Receipt,
+    SequencerConfig, TxnKind,
+};
+use crate::io::{Fs, Operation, abort_on_failed_sync};
+use crate::metrics;
+use crate::schema::{ColumnDef, Definition};
+use crate::types::{ColumnId, TableId};
+use std::collections::{HashSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Receipts of one record.
+const RECEIPTS_MAX: usize = 16 * 1024;
+/// Bytes that one record carries, the last receipt's excepted.
+const CARRIED_MAX: usize = 8 << 20;
+/// Pauses between tries of an append grow from the first to the second.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
+
+/// Everything that the sequencer's thread owns.
+pub(super) struct Committer {
+    config: SequencerConfig,
+    fs: Fs,
+    shared: Arc<Shared>,
+    log: Log,
+    state: LogState,
+    /// Columns that this run has logged. Those of older runs are known to everybody since the start.
+    logged: HashSet<(TableId, ColumnId)>,
+    /// Without syncs of their own: what the next sync of all has to cover.
+    unsynced: Unsynced,
+    /// Under `async`: commits that wait for that sync, and since when (monotonic).
+    waiting: Vec<(Arc<Progress>, u64)>,
+    waiting_since: Option<Duration>,
+    on_commit: OnCommit,
+}
+
+impl Committer {
+    pub(super) fn new(
+        config: SequencerConfig,
+        fs: Fs,
+        shared: Arc<Shared>,
+        log: Log,
+        state: LogState,
+        on_commit: OnCommit,
+    ) -> Committer {
+        Committer {
+            config,
+            fs,
+            shared,
+            log,
+            state,
+            logged: HashSet::new(),
+            unsynced: Unsynced::default(),
+            waiting: Vec::new(),
+            waiting_since: None,
+            on_commit,
+        }
+    }
+
+    pub(super) fn shared(&self) -> Arc<Shared> {
+        self.shared.clone()
+    }
+
+    /// Commits as many of `arrived` as go into one record, and at least one.
+    pub(super) fn turn(&mut self, arrived: &mut VecDeque<Arrived>) -> Result<(), LogError> {
+        let receipts = take_batch(arrived);
+        if self.log.is_full() {
+            self.roll()?;
+        }
+        let sync = self.config.durability == Durability::Sync;
+        if sync {
+            let own = receipts.iter().map(|a| &a.receipt).filter(|r| r.carried.is_none());
+            sync_receipts(&self.fs, &self.shared.clock, own);
+        } else {
+            receipts.iter().for_each(|arrived| self.unsynced.add(&arrived.receipt));
+        }
+        let mut batch = Batch { at: self.shared.clock.wall_nanos(), ..Batch::default() };
+        for arrived in &receipts {
+            self.number(&arrived.receipt, &mut batch);
+        }
+        if !batch.transactions.is_empty() || !batch.reported.is_empty() {
+            self.append(&batch)?;
+            if sync {
+                self.log.sync(&self.shared.clock);
+            }
+            (self.on_commit)(&batch.transactions);
+            metrics::TRANSACTIONS.increment(batch.transactions.len() as u64);
+            metrics::SEQUENCER_BATCHES.increment(1);
+            metrics::SEQUENCER_BATCH_RECEIPTS.record(receipts.len() as f64);
+            metrics::SEQUENCER_CARRIED.increment(batch.carried.len() as u64);
+        }
+        self.publish(receipts);
+        Ok(())
+    }
+
+    /// Under `async`, syncs when the interval of the oldest waiting commit is over. Returns how long until that is so.
+    pub(super) fn sync_when_due(&mut self) -> Option<Duration> {
+        let due = self.waiting_since? + self.config.async_interval;
+        let left = due.saturating_sub(self.shared.clock.monotonic());
+        if left.is_zero() {
+            self.sync_all();
+            return None;
+        }
+        Some(left)
+    }
+
+    /// Makes everything durable and seals the log.
+    pub(super) fn finish(mut self) -> Result<(), LogError> {
+        self.sync_all();
+        self.log.seal(&mut self.state, &self.shared.clock)
+    }
+
+    /// Segments first, then the log that names them; then the commits that waited.
+    fn sync_all(&mut self) {
+        self.unsynced.sync(&self.fs, &self.shared.clock);
+        self.log.sync(&self.shared.clock);
+        self.waiting_since = None;
+        for (progress, ordinal) in self.waiting.drain(..) {
+            progress.commit(ordinal);
+        }
+    }
+
+    /// A checkpoint says that nothing before it is in doubt.
+    fn roll(&mut self) -> Result<(), LogError> {
+        self.sync_all();
+        let mut pause = PAUSES.0;
+        while let Err(error) = self.log.roll(&mut self.state, &self.shared.clock) {
+            self.shared.pause(error, &mut pause)?;
+        }
+        Ok(())
+    }
+
+    fn append(&mut self, batch: &Batch) -> Result<(), LogError> {
+        self.log.stage(batch, &self.state);
+        let mut pause = PAUSES.0;
+        while let Err(error) = self.log.write(&mut self.state) {
+            self.shared.pause(error, &mut pause)?;
+        }
+        Ok(())
+    }
+
+    fn publish(&mut self, receipts: Vec<Arrived>) {
+        let now = self.shared.clock.monotonic();
+        for Arrived { receipt, at } in receipts {
+            if self.config.durability == Durability::Async {
+                receipt.progress.publish(receipt.ordinal);
+                self.waiting_since.get_or_insert(now);
+                self.waiting.push((receipt.progress, receipt.ordinal));
+            } else {
+                receipt.progress.commit(receipt.ordinal);
+            }
+            metrics::COMMIT_DURATION.record(now.saturating_sub(at).as_secs_f64());
+        }
+    }
+
+    /// Gives everything in a receipt its numbers.
+    fn number(&mut self, receipt: &Receipt, batch: &mut Batch) {
+        self.number_definitions(&receipt.definitions, batch);
+        let before = batch.transactions.len();
+        for frame in &receipt.frames {
+            let kind = TxnKind::Data {
+                writer: receipt.writer,
+                segment: receipt.segment,
+                offset: frame.offset,
+                len: frame.len,
+                rows: frame.rows,
+                bytes: frame.bytes,
+                min_time: frame.min_time,
+                max_time: frame.max_time,
+            };
+            if !self.transact(frame.table, kind, batch) {
+                metrics::ROWS_DROPPED_WITH_TABLE.increment(u64::from(frame.rows));
+            }
+        }
+        let has_data = batch.transactions.len() > before;
+        match receipt.change {
+            Some(Change::Drop { table }) => {
+                self.transact(table, TxnKind::Drop, batch);
+            }
+            Some(Change::RemoveBefore { table, time }) => {
+                self.transact(table, TxnKind::RemoveBefore(time), batch);
+            }
+            None => {}
+        }
+        for reported in &receipt.reported {
+            match self.state.report(reported) {
+                Ok(()) => batch.reported.push(*reported),
+                Err(what) => {
+                    tracing::error!(?reported, what, "a report was not taken into account")
+                }
+            }
+        }
+        if has_data && self.config.durability == Durability::Sync {
+            self.place(receipt, batch);
+        }
+    }
+
+    /// Says in the record where the receipt's frames are safe: in the record itself, or in their synced segment.
+    fn place(&self, receipt: &Receipt, batch: &mut Batch) {
+        let (writer, segment) = (receipt.writer, receipt.segment);
+        if let (Some(bytes), Some(first)) = (&receipt.carried, receipt.frames.first()) {
+            let (offset, bytes) = (first.offset, bytes.clone());
+            batch.carried.push(Carried { writer, segment, offset, bytes });
+        } else {
+            batch.synced.push(SegmentEnd { writer, segment, end: receipt.end });
+        }
+    }
+
+    /// Numbers what the log does not have yet: creations, then for each table its new columns at once.
+    fn number_definitions(&mut self, definitions: &[Definition], batch: &mut Batch) {
+        let mut columns: Vec<(TableId, Vec<ColumnDef>)> = Vec::new();
+        for definition in definitions {
+            match definition {
+                Definition::Create(def) => {
+                    if self.state.table(def.id).is_none() {
+                        self.transact(def.id, TxnKind::Create(def.clone()), batch);
+                    }
+                }
+                Definition::AddColumn { table, column } => {
+                    let dropped = self.state.table(*table).is_some_and(|table| table.dropped);
+                    if dropped || !self.logged.insert((*table, column.id)) {
+                        continue;
+                    }
+                    match columns.iter_mut().find(|(of, _)| of == table) {
+                        Some((_, columns)) => columns.push(column.clone()),
+                        None => columns.push((*table, vec![column.clone()])),
+                    }
+                }
+            }
+        }
+        for (table, columns) in columns {
+            self.transact(table, TxnKind::AddColumns(columns), batch);
+        }
+    }
+
+    /// Gives a table its next transaction; false when the table has been dropped.
+    ///
+    /// # Panics
+    /// When the table was never created: a receipt brings the definition of every table that the log may not have.
+    fn transact(&mut self, table: TableId, kind: TxnKind, batch: &mut Batch) -> bool {
+        let known = self.state.table(table);
+        if known.is_some_and(|table| table.dropped) {
+            return false;
+        }
+        let seq_txn = known.map(|table| table.seq_txn).unwrap_or_default().next();
+        let txn = Committed { table, seq_txn, at: batch.at, kind };
+        if let Err(what) = self.state.step(&txn) {
+            panic!("{what}: {txn:?}");
+        }
+        batch.transactions.push(txn);
+        true
+    }
+}
+
+impl Shared {
+    /// Waits before the next try of an append that failed.
+    ///
+    /// # Errors
+    /// The error itself when the server is stopping: then nobody waits for room any more.
+    fn pause(&self, error: LogError, pause: &mut Duration) -> Result<(), LogError> {
+        if let LogError::Io(error) = &error
+            && error.operation == Operation::Sync
+        {
+            abort_on_failed_sync(error);
+        }
+        if self.is_ending() {
+            return Err(error);
+        }
+        tracing::error!(%error, "the transaction log cannot be written; nothing is acknowledged until it can");
+        std::thread::sleep(*pause);
+        *pause = (*pause * 2).min(PAUSES.1);
+        Ok(())
+    }
+}
+
+fn take_batch(arrived: &mut VecDeque<Arrived>) -> Vec<Arrived> {
+    let mut batch = Vec::with_capacity(arrived.len().min(RECEIPTS_MAX));
+    let mut carried = 0;
+    while batch.len() < RECEIPTS_MAX
+        && carried < CARRIED_MAX
+        && let Some(next) = arrived.pop_front()
+    {
+        carried += next.receipt.carried.as_ref().map_or(0, |bytes| bytes.len());
+        batch.push(next);
+    }
+    batch
+}

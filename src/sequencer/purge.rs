@@ -1,0 +1,86 @@
+//! Which chunks of the log nobody needs any more.
+
+use super::LogError;
+use super::log::chunk_path;
+use super::record::Batch;
+use crate::io::Fs;
+use crate::types::{SegmentId, SeqTxn, TableId, WriterId};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
+
+/// What has to happen before a chunk can go.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct ChunkUse {
+    pub(super) chunk: u64,
+    /// The last transaction of each table that the chunk holds: all must be flushed.
+    pub(super) last: BTreeMap<TableId, SeqTxn>,
+    /// How far the chunk carries frames of each segment: later frames need the definitions in them, so the segment must be
+    /// synced that far, or be gone.
+    pub(super) carried: BTreeMap<(WriterId, SegmentId), u64>,
+}
+
+impl ChunkUse {
+    pub(super) fn new(chunk: u64) -> ChunkUse {
+        ChunkUse { chunk, last: BTreeMap::new(), carried: BTreeMap::new() }
+    }
+
+    /// Takes a record of the chunk into account.
+    pub(super) fn add(&mut self, batch: &Batch) {
+        for txn in &batch.transactions {
+            let last = self.last.entry(txn.table).or_default();
+            *last = (*last).max(txn.seq_txn);
+        }
+        for carried in &batch.carried {
+            let end = self.carried.entry((carried.writer, carried.segment)).or_default();
+            *end = (*end).max(carried.offset + carried.bytes.len() as u64);
+        }
+    }
+
+    fn is_done(
+        &self,
+        flushed: &mut impl FnMut(TableId) -> SeqTxn,
+        settled: &mut impl FnMut(WriterId, SegmentId, u64) -> bool,
+    ) -> bool {
+        self.last.iter().all(|(table, last)| flushed(*table) >= *last)
+            && self.carried.iter().all(|((writer, segment), end)| settled(*writer, *segment, *end))
+    }
+}
+
+/// The chunks that are complete, oldest first. The one that is being written is not among them.
+#[derive(Debug)]
+pub(super) struct Closed {
+    fs: Fs,
+    dir: PathBuf,
+    chunks: Mutex<Vec<ChunkUse>>,
+}
+
+impl Closed {
+    pub(super) fn new(fs: Fs, dir: PathBuf, chunks: Vec<ChunkUse>) -> Closed {
+        Closed { fs, dir, chunks: Mutex::new(chunks) }
+    }
+
+    pub(super) fn push(&self, chunk: ChunkUse) {
+        self.chunks.lock().unwrap_or_else(PoisonError::into_inner).push(chunk);
+    }
+
+    /// Removes the oldest chunks as long as they are done; a chunk that is not keeps all after it. Returns how many went.
+    pub(super) fn purge(
+        &self,
+        mut flushed: impl FnMut(TableId) -> SeqTxn,
+        mut settled: impl FnMut(WriterId, SegmentId, u64) -> bool,
+    ) -> Result<usize, LogError> {
+        let mut chunks = self.chunks.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut removed = 0;
+        while let Some(first) = chunks.first()
+            && first.is_done(&mut flushed, &mut settled)
+        {
+            self.fs.remove(&chunk_path(&self.dir, first.chunk))?;
+            // One at a time: after a power cut, no chunk may be there again without the one after it.
+            self.fs.sync_dir(&self.dir)?;
+            chunks.remove(0);
+            removed += 1;
+        }
+        Ok(removed)
+    }
+}

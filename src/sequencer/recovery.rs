@@ -1,0 +1,310 @@
+//! Reading the log at a start. `docs/formats/txn-log.md` has the decision table; its rows are named in the comments here.
+
+use super::format::{
+    ChunkHeader, HEADER_BYTES, RecordHeader, RecordKind, Seed, next_record, read_record,
+};
+use super::log::chunk_path;
+use super::purge::ChunkUse;
+use super::record::{Batch, decode_checkpoint};
+use super::{Committed, Durability, LogError, LogState, TxnKind};
+use crate::io::Fs;
+use crate::types::{SegmentId, WriterId};
+use bytes::Bytes;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+/// What the log holds.
+#[derive(Clone, Debug)]
+pub struct Recovered {
+    /// Where it stands after its last record, ready for [`super::Sequencer::start`].
+    pub state: LogState,
+    /// Every transaction of the chunks that are still there, in order. Many of them may be flushed already.
+    pub transactions: Vec<Committed>,
+    /// Frames that the log carries and whose segment was not synced past them, by segment, in order of their offsets. Where
+    /// a segment is still needed, they go back into it before anybody reads it.
+    pub carried: CarriedFrames,
+    /// Segments that the log names and that may not be on the device. They must be synced before
+    /// [`super::Sequencer::start`], which puts them beyond doubt.
+    pub unsynced: BTreeSet<(WriterId, SegmentId)>,
+    /// What was cut from the end, if anything.
+    pub cut: Option<Cut>,
+}
+
+/// Bytes of frames and their offsets, by segment.
+pub type CarriedFrames = BTreeMap<(WriterId, SegmentId), Vec<(u64, Bytes)>>;
+
+/// The end of an unsealed log that was not whole. Nothing in it was acknowledged.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Cut {
+    /// The chunk.
+    pub path: PathBuf,
+    /// Where it ends now.
+    pub at: u64,
+    /// How many bytes went.
+    pub bytes: u64,
+}
+
+/// Reads the log in `dir`; `None` when there is none. A torn end is cut from the file, durably; nothing else is changed.
+///
+/// `is_whole` is asked about frames that the log names and that may never have reached the device: those that
+/// `async` and `nosync` wrote after their last sync. It answers true for a frame that verifies and for one whose rows
+/// are in a part already. The log ends before the first record that names another.
+///
+/// # Errors
+/// [`LogError::Damaged`] and its like: bytes that were acknowledged do not verify. [`LogError::Io`]: try again.
+pub fn recover(
+    fs: &Fs,
+    dir: &Path,
+    is_whole: &mut dyn FnMut(&Committed) -> bool,
+) -> Result<Option<Recovered>, LogError> {
+    let mut reading: Option<Reading> = None;
+    let chunks = list_chunks(fs, dir)?;
+    for (n, number) in chunks.iter().enumerate() {
+        let path = chunk_path(dir, *number);
+        let bytes = Bytes::from(fs.read(&path)?);
+        let header = ChunkHeader::decode(&bytes, &path)?;
+        let reading = reading.get_or_insert_with(|| Reading::new(&header));
+        let chunk = Chunk { path, bytes, header, is_last: n + 1 == chunks.len() };
+        reading.chunk(&chunk, *number, is_whole)?;
+        if chunk.is_last {
+            let end = reading.cut_at.take().unwrap_or(chunk.bytes.len());
+            reading.cut = chunk.end_at(fs, end)?;
+        }
+    }
+    Ok(reading.map(Reading::finish))
+}
+
+/// The numbers of the chunks, ascending. What a creation left unfinished is removed.
+fn list_chunks(fs: &Fs, dir: &Path) -> Result<Vec<u64>, LogError> {
+    let mut chunks = Vec::new();
+    for entry in fs.list(dir)? {
+        if entry.name.ends_with(".tmp") {
+            fs.remove(&dir.join(&entry.name))?;
+        } else if let Some(number) = entry.name.strip_suffix(".log").and_then(|n| n.parse().ok()) {
+            chunks.push(number);
+        }
+    }
+    chunks.sort_unstable();
+    for pair in chunks.windows(2) {
+        // Row "missing chunk".
+        if pair[0] + 1 != pair[1] {
+            return Err(LogError::MissingChunk { path: chunk_path(dir, pair[0] + 1) });
+        }
+    }
+    Ok(chunks)
+}
+
+/// One file of the log, read whole.
+struct Chunk {
+    path: PathBuf,
+    bytes: Bytes,
+    header: ChunkHeader,
+    is_last: bool,
+}
+
+struct Record {
+    header: RecordHeader,
+    offset: usize,
+    body: Range<usize>,
+}
+
+impl Chunk {
+    fn damaged(&self, range: Range<usize>, what: &'static str) -> LogError {
+        LogError::Damaged {
+            path: self.path.clone(),
+            from: range.start as u64,
+            to: range.end as u64,
+            what,
+        }
+    }
+
+    /// The records that verify, and where the first bytes begin that do not.
+    fn records(&self) -> Result<(Vec<Record>, usize), LogError> {
+        let seed = Seed::new(&self.header.uuid, self.header.chunk);
+        let mut records: Vec<Record> = Vec::new();
+        let mut at = HEADER_BYTES;
+        while let Some(view) = read_record(&self.bytes, at, seed) {
+            let body = view.end - view.body.len()..view.end;
+            records.push(Record { header: view.header, offset: at, body });
+            at = view.end;
+        }
+        let sealed = records.last().is_some_and(|last| last.header.kind == RecordKind::Seal);
+        let after = std::iter::successors(next_record(&self.bytes, at, seed), |(found, _)| {
+            next_record(&self.bytes, *found, seed)
+        })
+        .find(|(_, view)| view.header.durable > at as u64);
+        if let Some((next, _)) = after {
+            // Row "damage before a synced point": a later record says that these bytes had been synced.
+            return Err(self.damaged(at..next, "a record does not verify, and later ones do"));
+        }
+        let must_be_whole = sealed || !self.is_last;
+        if records.is_empty() || (must_be_whole && at < self.bytes.len()) {
+            // Rows "damage in a sealed log", "damage in a chunk that is not the last", "damaged checkpoint".
+            return Err(self.damaged(at..self.bytes.len(), "a record does not verify"));
+        }
+        Ok((records, at))
+    }
+
+    /// Ends the file at `end` and makes durable what is before: a kill may have left a whole record that was never synced,
+    /// and the next start adds a chunk behind it. Zeros that go are room that was reserved, not a cut.
+    fn end_at(&self, fs: &Fs, end: usize) -> Result<Option<Cut>, LogError> {
+        let file = fs.open(&self.path)?;
+        file.set_len(end as u64)?;
+        file.sync_data()?;
+        let tail = &self.bytes[end..];
+        let bytes = tail.iter().rposition(|byte| *byte != 0).map_or(0, |last| last as u64 + 1);
+        let cut = Cut { path: self.path.clone(), at: end as u64, bytes };
+        Ok((bytes > 0).then_some(cut))
+    }
+}
+
+/// The log so far.
+struct Reading {
+    state: LogState,
+    transactions: Vec<Committed>,
+    carried: CarriedFrames,
+    synced: BTreeMap<(WriterId, SegmentId), u64>,
+    unsynced: BTreeSet<(WriterId, SegmentId)>,
+    /// Where the chunk at hand has to end.
+    cut_at: Option<usize>,
+    cut: Option<Cut>,
+}
+
+impl Reading {
+    fn new(first: &ChunkHeader) -> Reading {
+        let mut state = LogState::new(first.uuid);
+        state.ordinal = first.ordinal;
+        Reading {
+            state,
+            transactions: Vec::new(),
+            carried: BTreeMap::new(),
+            synced: BTreeMap::new(),
+            unsynced: BTreeSet::new(),
+            cut_at: None,
+            cut: None,
+        }
+    }
+
+    fn chunk(
+        &mut self,
+        chunk: &Chunk,
+        number: u64,
+        is_whole: &mut dyn FnMut(&Committed) -> bool,
+    ) -> Result<(), LogError> {
+        let foreign = |what| Err(LogError::Foreign { path: chunk.path.clone(), what });
+        let header = &chunk.header;
+        // Row "foreign chunk".
+        if header.uuid != self.state.uuid {
+            return foreign("it names another server");
+        }
+        if header.chunk != number {
+            return foreign("its number is not the one in its name");
+        }
+        if header.epoch < self.state.epoch {
+            return foreign("it is of an earlier start than the chunk before it");
+        }
+        if header.ordinal != self.state.ordinal {
+            return foreign("its first record is not the next one");
+        }
+        self.state.epoch = header.epoch;
+        self.state.chunk = number + 1;
+        self.state.set_reports(header.reports);
+        let (records, end) = chunk.records()?;
+        // Beyond this, `async` and `nosync` may have lost frames that a record names.
+        let mark = records.iter().map(|record| record.header.durable).max().unwrap_or(0);
+        let mut in_use = ChunkUse::new(number);
+        for record in &records {
+            let doubtful = header.durability != Durability::Sync
+                && chunk.is_last
+                && record.body.end as u64 > mark;
+            let asked = doubtful.then_some(&mut *is_whole);
+            if !self.record(chunk, record, asked, &mut in_use)? {
+                // Row "frame lost beyond the mark".
+                self.cut_at = Some(record.offset);
+                break;
+            }
+        }
+        if self.cut_at.is_none() && end < chunk.bytes.len() {
+            // Rows "zero tail" and "torn tail".
+            self.cut_at = Some(end);
+        }
+        self.state.chunks.push(in_use);
+        Ok(())
+    }
+
+    /// Takes one record into account; false when it names a frame that is lost.
+    fn record(
+        &mut self,
+        chunk: &Chunk,
+        record: &Record,
+        is_whole: Option<&mut (dyn FnMut(&Committed) -> bool + '_)>,
+        in_use: &mut ChunkUse,
+    ) -> Result<bool, LogError> {
+        let damaged = |what| chunk.damaged(record.offset..record.body.end, what);
+        if record.header.ordinal != self.state.ordinal {
+            return Err(damaged("the record is not the next one"));
+        }
+        let is_first = record.offset == HEADER_BYTES;
+        if is_first != (record.header.kind == RecordKind::Checkpoint) {
+            return Err(damaged("a chunk has one checkpoint, and it comes first"));
+        }
+        let body = &chunk.bytes[record.body.clone()];
+        match record.header.kind {
+            RecordKind::Checkpoint => {
+                decode_checkpoint(body, &mut self.state)
+                    .ok_or_else(|| damaged("the checkpoint is malformed"))?;
+            }
+            RecordKind::Batch => {
+                let batch = Batch::decode(body, &chunk.bytes)
+                    .ok_or_else(|| damaged("the record is malformed"))?;
+                if let Some(is_whole) = is_whole {
+                    for txn in &batch.transactions {
+                        let TxnKind::Data { writer, segment, .. } = txn.kind else { continue };
+                        if !is_whole(txn) {
+                            return Ok(false);
+                        }
+                        self.unsynced.insert((writer, segment));
+                    }
+                }
+                self.state.apply(&batch).map_err(damaged)?;
+                in_use.add(&batch);
+                self.keep(batch);
+            }
+            // Nothing follows a seal: a start opens a new chunk.
+            RecordKind::Seal if record.body.end == chunk.bytes.len() => {}
+            RecordKind::Seal => return Err(damaged("the seal is not the end of the chunk")),
+        }
+        self.state.ordinal += 1;
+        Ok(true)
+    }
+
+    fn keep(&mut self, batch: Batch) {
+        self.transactions.extend(batch.transactions);
+        for synced in batch.synced {
+            let end = self.synced.entry((synced.writer, synced.segment)).or_default();
+            *end = (*end).max(synced.end);
+        }
+        for carried in batch.carried {
+            let frames = self.carried.entry((carried.writer, carried.segment)).or_default();
+            frames.push((carried.offset, carried.bytes));
+        }
+    }
+
+    fn finish(mut self) -> Recovered {
+        for (segment, synced) in &self.synced {
+            if let Some(frames) = self.carried.get_mut(segment) {
+                frames.retain(|(offset, bytes)| offset + bytes.len() as u64 > *synced);
+            }
+        }
+        self.carried.retain(|_, frames| !frames.is_empty());
+        self.state.epoch += 1;
+        Recovered {
+            state: self.state,
+            transactions: self.transactions,
+            carried: self.carried,
+            unsynced: self.unsynced,
+            cut: self.cut,
+        }
+    }
+}

@@ -1,0 +1,56 @@
+//! Version 1 of the format, byte for byte.
+
+use super::*;
+
+const FIXTURE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/txnlog-v1.log");
+
+/// Every kind of entry, in an order that one producer fixes.
+fn write() -> Bed {
+    let bed = Bed::new();
+    let sequencer = bed.start(SequencerConfig::default());
+    let path = bed.folder.path().join("0.wal");
+    let file = Arc::new(Fs::real().create(&path).expect("a segment"));
+    let mut producer = Producer::new(3);
+    let mut first = producer.rows(&[(1, 2), (2, 1)]);
+    first.definitions = vec![create(1), create(2), add_column(1, 1), add_column(1, 2)];
+    producer.commit(&sequencer, first);
+    let mut large = producer.rows(&[(1, 5)]);
+    (large.carried, large.file) = (None, Some(file));
+    producer.commit(&sequencer, large);
+    let mut report = producer.rows(&[(2, 1)]);
+    report.reported = vec![Reported { table: TableId(1), through: SeqTxn(3), rows: 2, bytes: 20 }];
+    producer.commit(&sequencer, report);
+    let mut expire = producer.empty();
+    expire.change = Some(Change::RemoveBefore { table: TableId(1), time: NOW });
+    producer.commit(&sequencer, expire);
+    let mut drop_table = producer.empty();
+    drop_table.change = Some(Change::Drop { table: TableId(2) });
+    producer.commit(&sequencer, drop_table);
+    sequencer.shutdown().expect("a seal");
+    bed
+}
+
+#[test]
+fn a_log_is_written_as_the_golden_file_of_version_1() {
+    let bed = write();
+    let found = bed.chunk(1);
+    if std::fs::read(FIXTURE).ok().as_ref() != Some(&found) {
+        let path = std::env::temp_dir().join("txnlog.log");
+        std::fs::write(&path, found).expect("a temporary file");
+        panic!("the format changed: raise its version, keep the old file, add {}", path.display());
+    }
+}
+
+#[test]
+fn the_golden_file_of_version_1_is_read() {
+    let golden = std::fs::read(FIXTURE).expect("the golden file");
+    let recovered = Bed::of(&[&golden]).recovered();
+    assert_eq!(recovered.transactions, write().committed());
+    assert_eq!(recovered.cut, None);
+    let state = recovered.state;
+    assert_eq!((state.uuid, state.epoch), (UUID, 2));
+    let one = state.table(TableId(1)).expect("table 1");
+    assert_eq!((one.seq_txn, one.reported_txn, one.unreported.rows), (SeqTxn(5), SeqTxn(3), 5));
+    assert!(state.table(TableId(2)).is_some_and(|table| table.dropped));
+    assert_eq!(recovered.carried[&(WriterId(3), SegmentId(0))].len(), 1);
+}

@@ -1,0 +1,230 @@
+//! The sequencer as others hold it: its thread, the way in, the way to stop it.
+
+use super::commit::Committer;
+use super::intake::Intake;
+use super::log::Log;
+use super::purge::Closed;
+use super::{Committed, LogError, LogState, Receipt};
+use crate::clock::Clock;
+use crate::io::Fs;
+use crate::types::{SegmentId, SeqTxn, TableId, WriterId};
+use std::collections::VecDeque;
+use std::fmt;
+use std::path::Path;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{JoinHandle, Thread};
+use std::time::Duration;
+
+/// What an acknowledgement promises.
+#[derive(
+    Clone, Copy, PartialEq, Eq, Hash, Debug, Default, serde::Deserialize, serde::Serialize,
+)]
+#[serde(rename_all = "lowercase")]
+#[repr(u8)]
+pub enum Durability {
+    /// The rows are on the device: they survive a power cut. Published rows are on the device too.
+    #[default]
+    Sync = 0,
+    /// The rows are on the device. They are published, and may be read, up to an interval before that.
+    Async = 1,
+    /// The kernel has the rows: they survive a kill, not a power cut.
+    NoSync = 2,
+}
+
+/// How the sequencer works.
+#[derive(Clone, Debug)]
+pub struct SequencerConfig {
+    /// What an acknowledgement promises.
+    pub durability: Durability,
+    /// Under `async`, the longest time from a commit to its sync.
+    pub async_interval: Duration,
+    /// Bytes after which a chunk of the log is ended. A chunk may exceed it by one record.
+    pub chunk_bytes: u64,
+    /// Whether rows wait for reports. Without a reporter everything counts as reported.
+    pub reports: bool,
+}
+
+/// Called on the sequencer's thread with the transactions of every group commit, in order, before their watermarks rise.
+/// Commits wait for it, so it must be quick and must not block.
+pub type OnCommit = Box<dyn FnMut(&[Committed]) + Send>;
+
+/// The running sequencer. Dropping it without [`Sequencer::shutdown`] ends it at once and without a seal, as a kill would.
+pub struct Sequencer {
+    shared: Arc<Shared>,
+    closed: Arc<Closed>,
+    consumer: Thread,
+    thread: Mutex<Option<JoinHandle<Result<(), LogError>>>>,
+}
+
+/// A receipt and when it came in.
+#[derive(Debug)]
+pub(super) struct Arrived {
+    pub(super) receipt: Receipt,
+    /// Monotonic.
+    pub(super) at: Duration,
+}
+
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) intake: Intake<Arrived>,
+    pub(super) clock: Clock,
+    /// One of the `ORDER_` numbers; only rises. Release in the caller's thread; pairs with the Acquire in the sequencer's,
+    /// so that it sees every receipt that was pushed before the order.
+    order: AtomicU8,
+}
+
+/// Go on.
+const ORDER_RUN: u8 = 0;
+/// Commit what has been pushed, seal the log, end.
+const ORDER_FINISH: u8 = 1;
+/// End now.
+const ORDER_ABANDON: u8 = 2;
+
+impl Default for SequencerConfig {
+    fn default() -> SequencerConfig {
+        SequencerConfig {
+            durability: Durability::Sync,
+            async_interval: Duration::from_millis(200),
+            chunk_bytes: 64 << 20,
+            reports: true,
+        }
+    }
+}
+
+impl Durability {
+    /// The word used in configuration, logs and metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Durability::Sync => "sync",
+            Durability::Async => "async",
+            Durability::NoSync => "nosync",
+        }
+    }
+
+    pub(super) fn from_byte(byte: u8) -> Option<Durability> {
+        [Durability::Sync, Durability::Async, Durability::NoSync]
+            .into_iter()
+            .find(|durability| *durability as u8 == byte)
+    }
+}
+
+impl Sequencer {
+    /// Opens a new chunk of the log in `dir` after `recovered` and starts the thread.
+    ///
+    /// # Errors
+    /// The chunk cannot be created, or the thread cannot be started. Nothing is running then.
+    pub fn start(
+        config: SequencerConfig,
+        fs: Fs,
+        dir: &Path,
+        clock: Clock,
+        mut recovered: LogState,
+        on_commit: OnCommit,
+    ) -> Result<Sequencer, LogError> {
+        recovered.forget_dropped();
+        recovered.set_reports(config.reports);
+        let log = Log::create(&fs, dir, &config, &mut recovered, clock.wall_nanos())?;
+        let closed = log.closed();
+        let shared =
+            Arc::new(Shared { intake: Intake::new(), clock, order: AtomicU8::new(ORDER_RUN) });
+        let committer = Committer::new(config, fs, shared.clone(), log, recovered, on_commit);
+        let thread = std::thread::Builder::new()
+            .name("sequencer".to_owned())
+            .spawn(move || run(committer))
+            .map_err(|source| LogError::Thread { source })?;
+        let consumer = thread.thread().clone();
+        Ok(Sequencer { shared, closed, consumer, thread: Mutex::new(Some(thread)) })
+    }
+
+    /// Hands a receipt in. Never blocks. Its outcome is told through its [`super::Progress`]; after
+    /// [`Sequencer::shutdown`] it has none.
+    pub fn push(&self, receipt: Receipt) {
+        let at = self.shared.clock.monotonic();
+        if self.shared.intake.push(Arrived { receipt, at }) {
+            self.consumer.unpark();
+        }
+    }
+
+    /// Removes the oldest chunks of the log that nobody needs any more, and returns how many.
+    ///
+    /// `flushed` says up to which transaction a table's rows are in synced parts (the highest number there is for a table that is
+    /// gone for good). `settled` says whether a segment is synced up to a byte, or gone.
+    ///
+    /// # Errors
+    /// A chunk could not be removed; it is tried again the next time.
+    pub fn purge(
+        &self,
+        flushed: impl FnMut(TableId) -> SeqTxn,
+        settled: impl FnMut(WriterId, SegmentId, u64) -> bool,
+    ) -> Result<usize, LogError> {
+        self.closed.purge(flushed, settled)
+    }
+
+    /// Commits everything that was pushed before, makes it durable in every mode, seals the log and ends the thread. A
+    /// second call does nothing.
+    ///
+    /// # Errors
+    /// The log cannot be written: what was not committed has not been acknowledged, and the log has no seal.
+    pub fn shutdown(&self) -> Result<(), LogError> {
+        self.end(ORDER_FINISH)
+    }
+
+    fn end(&self, order: u8) -> Result<(), LogError> {
+        self.shared.order.fetch_max(order, Ordering::Release);
+        self.consumer.unpark();
+        match self.thread.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            Some(thread) => thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Drop for Sequencer {
+    fn drop(&mut self) {
+        if !std::thread::panicking()
+            && let Err(error) = self.end(ORDER_ABANDON)
+        {
+            tracing::warn!(%error, "the sequencer was dropped with work it could not log");
+        }
+    }
+}
+
+impl fmt::Debug for Sequencer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sequencer").field("closed", &self.closed).finish_non_exhaustive()
+    }
+}
+
+impl Shared {
+    /// True once nothing more will come in.
+    pub(super) fn is_ending(&self) -> bool {
+        self.order.load(Ordering::Acquire) != ORDER_RUN
+    }
+}
+
+fn run(mut committer: Committer) -> Result<(), LogError> {
+    let shared = committer.shared();
+    let mut waiting = VecDeque::new();
+    loop {
+        // The order before the drain: what was pushed before the order is in the drain.
+        let order = shared.order.load(Ordering::Acquire);
+        if order == ORDER_ABANDON {
+            return Ok(());
+        }
+        shared.intake.drain(&mut waiting);
+        let idle = waiting.is_empty();
+        if !idle {
+            committer.turn(&mut waiting)?;
+        } else if order == ORDER_FINISH {
+            return committer.finish();
+        }
+        match committer.sync_when_due() {
+            // Only after a look that found nothing: the order to finish wakes the thread once, and may have done so already.
+            _ if !idle => {}
+            // A push or an order between that look and this park makes the park return at once.
+            Some(pause) => std::thread::park_timeout(pause),
+            None => std::thread::park(),
+        }
+    }
+}

@@ -1,0 +1,406 @@
+//! One line-protocol connection, from its first byte to the FIN or the reset that ends it.
+//!
+//! The task waits for whatever comes first, does what is due, and waits again. It reads until the socket runs dry, hands every
+//! whole line to its [`Session`], and commits when the socket is dry and no receipt is under way, when the oldest
+//! pending row is `commit.interval_ms` old, and before it waits for anything that only a commit can bring.
+//!
+//! Memory: none while idle but the task itself; else a receive buffer of 16 KiB that doubles while reads fill it.
+
+use super::foreign;
+use super::ilp::IlpContext;
+use super::listener::end_with_fin;
+use super::replies::Replies;
+use crate::codec::Foreign;
+use crate::engine::{IngestError, Progress, Session};
+use crate::metrics;
+use bytes::BytesMut;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpStream;
+use tokio_util::sync::CancellationToken;
+
+/// A connection and all it has in hand.
+pub(super) struct Connection {
+    context: Arc<IlpContext>,
+    stream: TcpStream,
+    peer: SocketAddr,
+    session: Session,
+    /// How far the session's commits are.
+    progress: Arc<Progress>,
+    replies: Replies,
+    received: BytesMut,
+    /// Bytes that the next read asks for.
+    chunk: usize,
+    /// The last read found the socket empty.
+    dry: bool,
+    /// Time of the last byte, on the engine's monotonic clock.
+    last_byte: Duration,
+    /// Set while the WAL has no room: when to try again, and the pause after that.
+    full_disk: Option<Retry>,
+    /// Set by a stop: when to end at the latest.
+    draining: Option<Duration>,
+    /// Time spent not reading, less than a second of it: whole seconds have been counted.
+    stalled: Duration,
+    /// Bytes taken since the task last gave way to others.
+    turn: usize,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Retry {
+    at: Duration,
+    pause: Duration,
+}
+
+/// Why a connection ends.
+#[derive(Debug)]
+enum End {
+    /// The client half-closed and all it sent is durable: a FIN says so.
+    Durable,
+    /// Anything else: a reset says that something may be missing.
+    Reset(&'static str),
+    /// The socket failed.
+    Socket(io::Error),
+    /// The WAL failed: nothing that waits will be acknowledged.
+    Wal(IngestError),
+    /// The peer speaks something else.
+    Foreign(Foreign),
+}
+
+/// What ended a wait.
+enum Wake {
+    Readable,
+    Stop,
+    /// Something may be due.
+    Due,
+}
+
+impl Connection {
+    pub(super) fn new(context: Arc<IlpContext>, stream: TcpStream, peer: SocketAddr) -> Connection {
+        let session = context.session(peer);
+        Connection {
+            last_byte: context.clock.monotonic(),
+            progress: session.progress(),
+            context,
+            stream,
+            peer,
+            session,
+            replies: Replies::default(),
+            received: BytesMut::new(),
+            chunk: CHUNK_MIN,
+            dry: true,
+            full_disk: None,
+            draining: None,
+            stalled: Duration::ZERO,
+            turn: 0,
+        }
+    }
+
+    /// Serves the connection until it ends, and ends it.
+    pub(super) async fn serve(mut self, stop: CancellationToken) {
+        let end = match self.run(&stop).await {
+            Ok(()) => End::Durable,
+            Err(end) => end,
+        };
+        self.close(end).await;
+    }
+
+    /// Returns `Ok` when the client half-closed and everything is durable and answered.
+    async fn run(&mut self, stop: &CancellationToken) -> Result<(), End> {
+        loop {
+            self.settle()?;
+            match self.wait(stop).await? {
+                Wake::Readable => {
+                    if self.read().await? == Read::End {
+                        return self.half_closed().await;
+                    }
+                }
+                Wake::Stop => self.draining = Some(self.context.drain_until()),
+                Wake::Due => {}
+            }
+            if self.draining.is_some_and(|until| self.is_drained(until)) {
+                self.finish_commits().await?;
+                return Err(End::Reset("the server stops"));
+            }
+        }
+    }
+
+    /// Does what is due: replies whose commits are durable, a commit, the return of an idle writer.
+    fn settle(&mut self) -> Result<(), End> {
+        self.replies.settle(self.progress.committed());
+        self.replies.send(&self.stream).map_err(End::Socket)?;
+        if self.commit_is_due() {
+            self.commit()?;
+        }
+        if self.dry && self.is_settled() {
+            if self.received.is_empty() {
+                self.received = BytesMut::new();
+                self.chunk = CHUNK_MIN;
+            }
+            if self.session.has_writer() && self.silent_for() >= self.context.idle {
+                self.session.release();
+            }
+        }
+        Ok(())
+    }
+
+    fn commit_is_due(&self) -> bool {
+        let now = self.context.clock.monotonic();
+        if let Some(retry) = self.full_disk {
+            return now >= retry.at;
+        }
+        let Some(since) = self.session.pending_since() else { return false };
+        let under_way = self.progress.published() < self.session.ordinal();
+        (self.dry && !under_way) || now.saturating_sub(since) >= self.context.commit_interval
+    }
+
+    /// Commits what is pending. A full disk is no failure: the rows stay pending and nothing more is read until there is room.
+    fn commit(&mut self) -> Result<(), End> {
+        match self.session.commit() {
+            Ok(_) => self.full_disk = None,
+            Err(error) => self.postpone(error)?,
+        }
+        // Lines may be left from when the disk was full.
+        if self.full_disk.is_none() && !self.received.is_empty() {
+            self.ingest()?;
+        }
+        Ok(())
+    }
+
+    fn postpone(&mut self, error: IngestError) -> Result<(), End> {
+        if !matches!(&error, IngestError::Wal(wal) if wal.is_no_space()) {
+            return Err(End::Wal(error));
+        }
+        let pause = self.full_disk.map_or(RETRY_MIN, |retry| (retry.pause * 2).min(RETRY_MAX));
+        if self.full_disk.is_none() {
+            tracing::warn!(peer = %self.peer, %error, "no room for the WAL; the connection waits until there is");
+        }
+        self.full_disk = Some(Retry { at: self.context.clock.monotonic() + pause, pause });
+        Ok(())
+    }
+
+    /// Waits until the socket can be read, or something may be due.
+    async fn wait(&mut self, stop: &CancellationToken) -> Result<Wake, End> {
+        let gate = self.context.engine.gate();
+        let admitted = gate.admitted();
+        let stalled = self.full_disk.is_some() || !admitted;
+        let may_read = !stalled && self.replies.has_room();
+        let before = self.context.clock.monotonic();
+        let under_way = self.next_step();
+        let timer = self.next_timer(before, stalled);
+        let wake = tokio::select! {
+            biased;
+            () = stop.cancelled(), if self.draining.is_none() => Wake::Stop,
+            ready = self.stream.readable(), if may_read => {
+                ready.map_err(End::Socket)?;
+                Wake::Readable
+            }
+            () = gate.wait(), if !admitted => Wake::Due,
+            () = self.progress.reached(self.replies.next_ordinal().unwrap_or(0)), if !self.replies.none_waiting() => Wake::Due,
+            () = self.progress.sequenced(under_way.unwrap_or(0)), if under_way.is_some() => Wake::Due,
+            ready = self.stream.writable(), if !self.replies.all_sent() => {
+                ready.map_err(End::Socket)?;
+                Wake::Due
+            }
+            () = tokio::time::sleep(timer.unwrap_or_default()), if timer.is_some() => Wake::Due,
+        };
+        if stalled {
+            self.count_stall(before);
+        }
+        Ok(wake)
+    }
+
+    /// The receipt whose numbering lets pending rows go.
+    fn next_step(&self) -> Option<u64> {
+        let ordinal = self.session.ordinal();
+        (self.session.has_pending() && self.progress.published() < ordinal).then_some(ordinal)
+    }
+
+    /// Time until something is due that no event announces.
+    fn next_timer(&self, now: Duration, stalled: bool) -> Option<Duration> {
+        let commit = self.session.pending_since().map(|since| since + self.context.commit_interval);
+        let idle = (self.session.has_writer() && self.is_settled())
+            .then_some(self.last_byte + self.context.idle);
+        let quiet = self.draining.map(|until| until.min(self.last_byte + QUIET));
+        let retry = self.full_disk.map(|retry| retry.at);
+        let count = stalled.then_some(now + STALL_STEP);
+        let first = [retry, if retry.is_none() { commit } else { None }, idle, quiet, count]
+            .into_iter()
+            .flatten()
+            .min()?;
+        Some(first.saturating_sub(now))
+    }
+
+    fn count_stall(&mut self, since: Duration) {
+        self.stalled += self.context.clock.monotonic().saturating_sub(since);
+        metrics::BACKPRESSURE_SECONDS.increment(self.stalled.as_secs());
+        self.stalled -= Duration::from_secs(self.stalled.as_secs());
+    }
+
+    /// Reads once and takes the lines.
+    async fn read(&mut self) -> Result<Read, End> {
+        if self.received.capacity() - self.received.len() < self.chunk / 4 {
+            self.received.reserve(self.chunk);
+        }
+        let room = self.received.capacity() - self.received.len();
+        let len = match self.stream.try_read_buf(&mut self.received) {
+            Ok(0) => return Ok(Read::End),
+            Ok(len) => len,
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                self.dry = true;
+                return Ok(Read::Dry);
+            }
+            Err(e) => return Err(End::Socket(e)),
+        };
+        self.dry = false;
+        self.last_byte = self.context.clock.monotonic();
+        metrics::RECEIVED_BYTES.increment(len as u64);
+        if len == room {
+            self.chunk = (self.chunk * 2).min(self.context.buffer_bytes_max);
+        }
+        if self.session.position() == (0, 0)
+            && let Some(spoken) = Foreign::detect(&self.received)
+        {
+            return Err(End::Foreign(spoken));
+        }
+        if !self.session.has_writer() {
+            self.borrow_writer().await?;
+        }
+        self.ingest()?;
+        // A sender that is always ahead of us must not keep its thread from the other connections.
+        self.turn += len;
+        if self.turn >= TURN_BYTES {
+            self.turn = 0;
+            tokio::task::yield_now().await;
+        }
+        Ok(Read::Bytes)
+    }
+
+    /// Waits for a WalWriter when all are lent. A stop waits for those who have one, not for those who wait for one.
+    async fn borrow_writer(&mut self) -> Result<(), End> {
+        let before = self.context.clock.monotonic();
+        let borrowed = tokio::select! {
+            () = self.session.ready() => Ok(()),
+            () = self.context.stop.cancelled() => Err(End::Reset("the server stops")),
+        };
+        self.count_stall(before);
+        borrowed
+    }
+
+    fn ingest(&mut self) -> Result<(), End> {
+        match self.session.ingest(&mut self.received) {
+            Ok(taken) => {
+                self.replies.expect(taken.acks);
+                if taken.rejected > 0 && self.context.disconnect_on_error {
+                    return Err(End::Reset("a line was refused and ilp.on_error is disconnect"));
+                }
+                Ok(())
+            }
+            Err(error) => self.postpone(error),
+        }
+    }
+
+    /// Nothing more comes: everything becomes durable and every reply is sent before the FIN.
+    async fn half_closed(&mut self) -> Result<(), End> {
+        let clean = loop {
+            while self.full_disk.is_some() {
+                self.retry_commit().await?;
+            }
+            match self.session.finish(&mut self.received, false) {
+                Ok(clean) => break clean,
+                Err(error) => self.postpone(error)?,
+            }
+        };
+        self.finish_commits().await?;
+        if clean { Ok(()) } else { Err(End::Reset("the last line has no newline")) }
+    }
+
+    /// Commits what is pending, waits until it is durable, and sends every reply.
+    async fn finish_commits(&mut self) -> Result<(), End> {
+        self.commit()?;
+        while self.full_disk.is_some() {
+            self.retry_commit().await?;
+        }
+        let ordinal = self.session.ordinal();
+        self.progress.reached(ordinal).await;
+        self.replies.settle(ordinal);
+        self.replies.send_all(&self.stream).await.map_err(End::Socket)
+    }
+
+    async fn retry_commit(&mut self) -> Result<(), End> {
+        if let Some(retry) = self.full_disk {
+            let now = self.context.clock.monotonic();
+            if self.draining.is_some_and(|until| now >= until) {
+                return Err(End::Reset("the server stops and the disk is full"));
+            }
+            tokio::time::sleep(retry.at.saturating_sub(now)).await;
+        }
+        self.commit()
+    }
+
+    /// True when no row and no reply is in hand.
+    fn is_settled(&self) -> bool {
+        !self.session.has_pending() && self.replies.none_waiting() && self.replies.all_sent()
+    }
+
+    /// True when a stopping server need not read on: the client pauses, or the time is up.
+    fn is_drained(&self, until: Duration) -> bool {
+        let quiet = self.dry && self.is_settled() && self.silent_for() >= QUIET;
+        quiet || self.context.clock.monotonic() >= until
+    }
+
+    fn silent_for(&self) -> Duration {
+        self.context.clock.monotonic().saturating_sub(self.last_byte)
+    }
+
+    /// Ends the connection. The socket resets when it is dropped, unless it is told otherwise here.
+    async fn close(mut self, end: End) {
+        let peer = self.peer;
+        let closed = match end {
+            End::Durable => end_with_fin(&self.stream),
+            End::Foreign(spoken) => {
+                tracing::warn!(%peer, ?spoken, "the peer does not speak line protocol");
+                self.context.count_foreign();
+                foreign::answer(self.stream, spoken, self.context.http_addr).await
+            }
+            End::Wal(error) => {
+                tracing::error!(%peer, %error, "connection ends: its rows cannot be written to the WAL");
+                self.replies.fail("wal_failed");
+                // A FIN after an `err` promises nothing, and lets the reply arrive.
+                end_with_fin(&self.stream).and_then(|()| self.replies.send(&self.stream))
+            }
+            End::Reset(why) => {
+                metrics::CONNECTIONS_RESET.increment(1);
+                tracing::debug!(%peer, why, "connection reset");
+                Ok(())
+            }
+            End::Socket(error) => {
+                metrics::CONNECTIONS_RESET.increment(1);
+                Err(error)
+            }
+        };
+        if let Err(error) = closed {
+            tracing::debug!(%peer, %error, "connection lost");
+        }
+    }
+}
+
+/// What a read brought.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Read {
+    Bytes,
+    Dry,
+    End,
+}
+
+/// Bytes of the first read of a connection, and of the first after it was idle.
+const CHUNK_MIN: usize = 16 << 10;
+/// Bytes after which the task gives way to others.
+const TURN_BYTES: usize = 256 << 10;
+/// A client that sends nothing for this long pauses, as far as a stopping server is concerned.
+const QUIET: Duration = Duration::from_millis(200);
+const RETRY_MIN: Duration = Duration::from_millis(10);
+const RETRY_MAX: Duration = Duration::from_secs(1);
+/// A connection that waits counts its time this often.
+const STALL_STEP: Duration = Duration::from_secs(1);

@@ -1,0 +1,135 @@
+//! Binding an address, and accepting from it up to a limit.
+
+use super::StartError;
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use std::future::Future;
+use std::io;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// How a socket of this listener ends when nobody says otherwise.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Close {
+    /// With a reset. The kernel closes the sockets of a killed process, and where a FIN means "durable" it must not
+    /// send one. Accepted sockets inherit this from before they are accepted, so there is no gap in which
+    /// a kill would send a FIN.
+    Reset,
+    /// With a FIN.
+    Fin,
+}
+
+/// An address that is ours, on which nobody can connect yet.
+///
+/// Binding comes before recovery, so that a port in use is said at once; listening comes after it.
+#[derive(Debug)]
+pub(super) struct Bound {
+    socket: Socket,
+}
+
+impl Bound {
+    /// Binds the first address that `addr` (`host:port`) stands for. `key` names the setting in messages.
+    pub(super) fn new(key: &'static str, addr: &str, close: Close) -> Result<Bound, StartError> {
+        let fail = |source| StartError::Bind { key, addr: addr.to_owned(), source };
+        let first = addr.to_socket_addrs().map_err(fail)?.next();
+        let first = first.ok_or_else(|| fail(io::Error::other("stands for no address")))?;
+        let bind = || {
+            let domain = Domain::for_address(first);
+            let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
+            socket.set_reuse_address(true)?;
+            if close == Close::Reset {
+                socket.set_linger(Some(Duration::ZERO))?;
+            }
+            socket.set_nonblocking(true)?;
+            socket.bind(&first.into())?;
+            Ok(socket)
+        };
+        Ok(Bound { socket: bind().map_err(fail)? })
+    }
+
+    /// Begins to listen. Must be called on a tokio runtime.
+    pub(super) fn listen(self) -> io::Result<TcpListener> {
+        self.socket.listen(BACKLOG)?;
+        TcpListener::from_std(self.socket.into())
+    }
+}
+
+/// Clears what [`Close::Reset`] gave an accepted socket: from here on, closing it sends a FIN.
+pub(super) fn end_with_fin(stream: &TcpStream) -> io::Result<()> {
+    SockRef::from(stream).set_linger(None)
+}
+
+/// What a listener serves, and how much of it.
+pub(super) struct Acceptor {
+    /// For log lines.
+    pub(super) name: &'static str,
+    /// Connections at a time.
+    pub(super) connections_max: usize,
+    /// Called for each connection beyond the limit, which is closed at once.
+    pub(super) on_refused: fn(),
+}
+
+impl Acceptor {
+    /// Accepts until `stop`, and runs `serve` for each connection as a task of `tasks`.
+    pub(super) async fn run<S, F>(
+        self,
+        listener: TcpListener,
+        stop: CancellationToken,
+        tasks: TaskTracker,
+        serve: S,
+    ) where
+        S: Fn(TcpStream, SocketAddr, CancellationToken) -> F,
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let permits = Arc::new(Semaphore::new(self.connections_max.min(Semaphore::MAX_PERMITS)));
+        let mut pause = PAUSE_MIN;
+        loop {
+            let accepted = tokio::select! {
+                biased;
+                () = stop.cancelled() => return,
+                accepted = listener.accept() => accepted,
+            };
+            match accepted {
+                Ok((stream, peer)) => {
+                    pause = PAUSE_MIN;
+                    let Ok(permit) = permits.clone().try_acquire_owned() else {
+                        (self.on_refused)();
+                        tracing::debug!(listener = self.name, %peer, "connection refused: the limit is reached");
+                        continue;
+                    };
+                    if let Err(error) = stream.set_nodelay(true) {
+                        tracing::debug!(listener = self.name, %peer, %error, "the connection was gone at once");
+                        continue;
+                    }
+                    tasks.spawn(hold(permit, serve(stream, peer, stop.clone())));
+                }
+                Err(error) if is_of_one_peer(&error) => {}
+                Err(error) => {
+                    // Out of descriptors or memory: accepting again at once would only spin.
+                    tracing::warn!(listener = self.name, %error, pause_ms = pause.as_millis(), "cannot accept; trying again");
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(PAUSE_MAX);
+                }
+            }
+        }
+    }
+}
+
+async fn hold(permit: OwnedSemaphorePermit, serving: impl Future<Output = ()>) {
+    serving.await;
+    drop(permit);
+}
+
+/// Errors of `accept` that tell of a connection that is gone already, not of us.
+fn is_of_one_peer(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
+}
+
+const BACKLOG: i32 = 4096;
+const PAUSE_MIN: Duration = Duration::from_millis(10);
+const PAUSE_MAX: Duration = Duration::from_secs(1);

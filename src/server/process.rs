@@ -1,0 +1,60 @@
+//! The process around the server: log, descriptors, signals, allocation.
+
+use crate::config::{ConfigError, Log, LogFormat};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use std::io;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+/// Sends log lines to standard error.
+///
+/// # Errors
+/// `log.level` is no level and no filter.
+pub(super) fn init_log(log: &Log) -> Result<(), ConfigError> {
+    let filter = EnvFilter::try_new(&log.level).map_err(|e| ConfigError {
+        place: "log.level".to_owned(),
+        fault: format!("{:?} is no level and no filter: {e}", log.level),
+    })?;
+    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    let set = match log.format {
+        LogFormat::Text => subscriber.with_target(false).try_init(),
+        LogFormat::Json => subscriber.json().flatten_event(true).try_init(),
+    };
+    // Another subscriber is there already only in tests, which may keep theirs.
+    drop(set);
+    Ok(())
+}
+
+/// Raises the limit of open descriptors as far as it may be raised: each connection needs one, each busy one two. Returns
+/// the limit in force.
+pub(super) fn raise_descriptor_limit() -> Option<u64> {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    match setrlimit(Resource::Nofile, raised) {
+        Ok(()) => limit.maximum,
+        Err(_) => limit.current,
+    }
+}
+
+/// SIGTERM and SIGINT.
+pub(super) struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    pub(super) fn listen() -> io::Result<Signals> {
+        Ok(Signals {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    /// The next of them.
+    pub(super) async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+}

@@ -1,0 +1,308 @@
+//! The catalog's log: opening, committing in groups, starting new chunks.
+//!
+//! Failures: a write that finds no room is cut back and reported, and the catalog stays as it was. A failed sync ends the
+//! process, since what the device holds is then unknown.
+
+use super::edit::{decode_edits, encode_edits};
+use super::format::{HEADER_LEN, Header, RecordKind, damaged, read};
+use super::state::Undo;
+use super::{CatalogState, Edit};
+use crate::io::{File, Fs};
+use crate::storage::StorageError;
+use crate::storage::error::synced;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+/// A chunk longer than this, and than twice its checkpoint, is followed by a new one.
+const CHUNK_BYTES: u64 = 16 << 20;
+
+/// The catalog of a running server.
+#[derive(Debug)]
+pub struct Catalog {
+    /// Commits that nobody has written yet.
+    waiting: Mutex<Vec<Arc<Waiting>>>,
+    /// Whoever holds this writes for all who wait.
+    writer: Mutex<Writer>,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    edits: Vec<Edit>,
+    result: OnceLock<Result<(), StorageError>>,
+}
+
+#[derive(Debug)]
+struct Writer {
+    fs: Fs,
+    dir: PathBuf,
+    header: Header,
+    file: File,
+    /// Where the next record goes: all before is good and on the device.
+    end: u64,
+    ordinal: u64,
+    /// The length at which a new chunk begins.
+    roll_at: u64,
+    state: CatalogState,
+    is_sealed: bool,
+    /// Bytes past `end` of a failed write are still there and must be cut before the next.
+    needs_cut: bool,
+}
+
+/// What a folder's newest chunk says.
+#[derive(Debug)]
+struct Found {
+    header: Header,
+    ordinal: u64,
+    state: CatalogState,
+}
+
+impl Catalog {
+    /// Reads the catalog in `dir`, which may be missing, begins a chunk of this start, and returns both.
+    ///
+    /// # Errors
+    /// The newest chunk is damaged, from the future, or another server's; or a file operation failed.
+    pub fn open(
+        fs: &Fs,
+        dir: &Path,
+        uuid: [u8; 16],
+        epoch: u64,
+    ) -> Result<(Catalog, CatalogState), StorageError> {
+        fs.create_dir_all(dir)?;
+        let found = find(fs, dir, Some(uuid))?;
+        let (chunk, ordinal, state) = match found {
+            Some(found) => (found.header.chunk + 1, found.ordinal + 1, found.state),
+            None => (0, 0, CatalogState::default()),
+        };
+        let header = Header { uuid, epoch, chunk };
+        let (file, end) = write_chunk(fs, dir, &header, ordinal, &state)?;
+        let writer = Writer {
+            fs: fs.clone(),
+            dir: dir.to_owned(),
+            header,
+            file,
+            end,
+            ordinal: ordinal + 1,
+            roll_at: CHUNK_BYTES.max(2 * end),
+            state: state.clone(),
+            is_sealed: false,
+            needs_cut: false,
+        };
+        writer.remove_old_chunks()?;
+        Ok((Catalog { waiting: Mutex::default(), writer: Mutex::new(writer) }, state))
+    }
+
+    /// Reads the catalog of a stopped server without changing it; `None` when there is none.
+    ///
+    /// # Errors
+    /// As [`Catalog::open`].
+    pub fn read(fs: &Fs, dir: &Path) -> Result<Option<CatalogState>, StorageError> {
+        Ok(find(fs, dir, None)?.map(|found| found.state))
+    }
+
+    /// Makes edits take effect together. On return they are on the device, or nothing of them is anywhere.
+    ///
+    /// Blocks for a sync. Commits that arrive meanwhile share the next one.
+    ///
+    /// # Errors
+    /// An edit is refused, or there is no room; the latter may be tried again.
+    ///
+    /// # Panics
+    /// After [`Catalog::seal`].
+    pub fn commit(&self, edits: Vec<Edit>) -> Result<(), StorageError> {
+        let mine = Arc::new(Waiting { edits, result: OnceLock::new() });
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).push(mine.clone());
+        let mut writer = self.writer();
+        if mine.result.get().is_none() {
+            let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+            let group = std::mem::take(&mut *waiting);
+            drop(waiting);
+            writer.commit(&group);
+        }
+        drop(writer);
+        mine.result.get().expect("whoever took the group answered all of it").clone()
+    }
+
+    /// Ends the log: the server stops cleanly. Nothing may be committed after it.
+    ///
+    /// # Errors
+    /// There is no room. The log is whole without the seal.
+    pub fn seal(&self) -> Result<(), StorageError> {
+        self.writer().seal()
+    }
+
+    /// Makes the next commit past this length begin a chunk.
+    #[cfg(test)]
+    pub(super) fn roll_at(&self, len: u64) {
+        self.writer().roll_at = len;
+    }
+
+    fn writer(&self) -> MutexGuard<'_, Writer> {
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Writer {
+    /// Writes and answers a group of commits: one append, one sync.
+    fn commit(&mut self, group: &[Arc<Waiting>]) {
+        assert!(!self.is_sealed, "the catalog was sealed at shutdown");
+        let (mut bytes, mut undo, mut accepted) = (Vec::new(), Vec::new(), Vec::new());
+        let mut ordinal = self.ordinal;
+        for waiting in group {
+            match self.accept(&waiting.edits, &mut undo) {
+                Ok(()) => {
+                    let offset = self.end + bytes.len() as u64;
+                    let mut payload = Vec::new();
+                    encode_edits(&waiting.edits, &mut payload);
+                    self.header.put_record(
+                        RecordKind::Edits,
+                        ordinal,
+                        offset,
+                        &payload,
+                        &mut bytes,
+                    );
+                    ordinal += 1;
+                    accepted.push(waiting);
+                }
+                Err(error) => waiting.answer(Err(error)),
+            }
+        }
+        let written = if bytes.is_empty() { Ok(()) } else { self.append(&bytes) };
+        match &written {
+            Ok(()) => self.ordinal = ordinal,
+            Err(_) => self.state.roll_back(&mut undo, 0),
+        }
+        for waiting in accepted {
+            waiting.answer(written.clone());
+        }
+        if self.end > self.roll_at {
+            self.roll();
+        }
+    }
+
+    /// Applies the edits of one commit to the state: all or none.
+    fn accept(&mut self, edits: &[Edit], undo: &mut Vec<Undo>) -> Result<(), StorageError> {
+        let held = undo.len();
+        let result = edits.iter().try_for_each(|edit| self.state.apply(edit, undo));
+        if result.is_err() {
+            self.state.roll_back(undo, held);
+        }
+        result
+    }
+
+    /// Appends and syncs, or leaves the file as it was.
+    fn append(&mut self, bytes: &[u8]) -> Result<(), StorageError> {
+        if self.needs_cut {
+            self.file.set_len(self.end)?;
+            self.needs_cut = false;
+        }
+        if let Err(error) = self.file.write_all_at(bytes, self.end) {
+            self.needs_cut = self.file.set_len(self.end).is_err();
+            return Err(error.into());
+        }
+        synced(self.file.sync_data())?;
+        self.end += bytes.len() as u64;
+        Ok(())
+    }
+
+    /// Begins the next chunk. When there is no room, this one goes on for a while.
+    fn roll(&mut self) {
+        let header = Header { chunk: self.header.chunk + 1, ..self.header };
+        match write_chunk(&self.fs, &self.dir, &header, self.ordinal, &self.state) {
+            Ok((file, end)) => {
+                (self.header, self.file, self.end) = (header, file, end);
+                self.ordinal += 1;
+                self.roll_at = CHUNK_BYTES.max(2 * end);
+                self.needs_cut = false;
+                if let Err(error) = self.remove_old_chunks() {
+                    tracing::warn!(%error, "an old catalog chunk stays until the next start");
+                }
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the catalog cannot begin a new chunk yet");
+                self.roll_at = self.end + CHUNK_BYTES;
+            }
+        }
+    }
+
+    fn seal(&mut self) -> Result<(), StorageError> {
+        let mut bytes = Vec::new();
+        self.header.put_record(RecordKind::Seal, self.ordinal, self.end, &[], &mut bytes);
+        self.append(&bytes)?;
+        self.is_sealed = true;
+        Ok(())
+    }
+
+    fn remove_old_chunks(&self) -> Result<(), StorageError> {
+        for chunk in chunks(&self.fs, &self.dir)?.into_iter().filter(|&n| n < self.header.chunk) {
+            self.fs.remove(&chunk_path(&self.dir, chunk))?;
+        }
+        Ok(())
+    }
+}
+
+impl Waiting {
+    fn answer(&self, result: Result<(), StorageError>) {
+        assert!(self.result.set(result).is_ok(), "a commit is answered once");
+    }
+}
+
+/// Writes a chunk with a checkpoint, durable under its name, and opens it. Returns its length too.
+fn write_chunk(
+    fs: &Fs,
+    dir: &Path,
+    header: &Header,
+    ordinal: u64,
+    state: &CatalogState,
+) -> Result<(File, u64), StorageError> {
+    let (mut bytes, mut payload) = (Vec::new(), Vec::new());
+    header.encode(&mut bytes);
+    encode_edits(&state.to_edits(), &mut payload);
+    let offset = HEADER_LEN as u64;
+    header.put_record(RecordKind::Checkpoint, ordinal, offset, &payload, &mut bytes);
+    let path = chunk_path(dir, header.chunk);
+    // Past the rename the chunk counts, so an unsure sync of its name must not let the old one grow.
+    synced(fs.replace(&path, &bytes))?;
+    Ok((fs.open(&path)?, bytes.len() as u64))
+}
+
+/// Reads the newest chunk. Older ones were left by a start or a roll that was cut off before it removed them.
+fn find(fs: &Fs, dir: &Path, uuid: Option<[u8; 16]>) -> Result<Option<Found>, StorageError> {
+    let Some(chunk) = chunks(fs, dir)?.into_iter().max() else { return Ok(None) };
+    let path = chunk_path(dir, chunk);
+    let bytes = fs.read(&path)?;
+    let read = read(&bytes, &path)?;
+    if uuid.is_some_and(|uuid| uuid != read.header.uuid) {
+        return Err(StorageError::Foreign { path });
+    }
+    if read.header.chunk != chunk {
+        return Err(damaged(&path, 0, HEADER_LEN as u64, "the file has another chunk's name"));
+    }
+    if read.torn_bytes > 0 {
+        let bytes = read.torn_bytes;
+        tracing::warn!(path = %path.display(), bytes, "the catalog ends in a commit that was cut off; left out");
+    }
+    let mut state = CatalogState::default();
+    let mut ordinal = 0;
+    for record in &read.records {
+        ordinal = record.ordinal;
+        if record.kind == RecordKind::Seal {
+            break;
+        }
+        let fault = |fault| damaged(&path, record.range.0, record.range.1, fault);
+        let edits = decode_edits(record.payload).ok_or_else(|| fault("the edits do not decode"))?;
+        for edit in &edits {
+            let applied = state.apply(edit, &mut Vec::new());
+            applied.map_err(|_| fault("an edit does not fit what is before it"))?;
+        }
+    }
+    Ok(Some(Found { header: read.header, ordinal, state }))
+}
+
+fn chunks(fs: &Fs, dir: &Path) -> Result<Vec<u64>, StorageError> {
+    let names = fs.list(dir)?.into_iter().filter(|entry| !entry.is_dir);
+    Ok(names.filter_map(|entry| entry.name.strip_suffix(".log")?.parse().ok()).collect())
+}
+
+fn chunk_path(dir: &Path, chunk: u64) -> PathBuf {
+    dir.join(format!("{chunk}.log"))
+}

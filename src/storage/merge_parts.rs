@@ -1,0 +1,87 @@
+//! A compaction: several parts of one partition become one.
+
+use super::merge::{Merge, Span};
+use super::part_reader::PartReader;
+use super::part_writer::{ColumnRows, PartWriter};
+use super::write_part::CHUNK_ROWS;
+use super::{Part, PartId, PartMeta, StorageError, TableDir, TableSchema};
+use crate::types::ColumnId;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+/// Decoded bytes held of each input, whatever its rows are like.
+const BATCH_BYTES: u64 = 4 << 20;
+/// Rows of a batch at most.
+const BATCH_ROWS: u64 = 1 << 13;
+
+/// Writes the rows of `parts`, neighbours of one partition in order of their transactions, as one part of the next level.
+/// Memory is bounded by the number of parts, not by their size. `is_stopping` is asked between batches.
+///
+/// On return the file and its name are durable; it counts once the catalog has exchanged the parts for it.
+///
+/// # Errors
+/// An input is damaged, a file operation failed, or [`StorageError::Stopped`]; nothing is left behind.
+///
+/// # Panics
+/// No parts, or parts of different partitions or out of order.
+pub fn merge_parts(
+    dir: &Arc<TableDir>,
+    schema: &TableSchema,
+    parts: &[Arc<Part>],
+    is_stopping: &dyn Fn() -> bool,
+) -> Result<PartMeta, StorageError> {
+    let ids: Vec<PartId> = parts.iter().map(|p| p.meta().id).collect();
+    let is_next = |a: &PartId, b: &PartId| a.partition == b.partition && a.last_txn < b.first_txn;
+    assert!(ids.windows(2).all(|p| is_next(&p[0], &p[1])), "parts are neighbours in order");
+    let id = PartId {
+        partition: ids[0].partition,
+        first_txn: ids[0].first_txn,
+        last_txn: ids[ids.len() - 1].last_txn,
+        level: ids.iter().map(|id| id.level).max().unwrap_or(0).saturating_add(1),
+        attempt: 0,
+    };
+    let mut present: BTreeSet<ColumnId> = BTreeSet::new();
+    present.extend(parts.iter().flat_map(|p| &p.meta().columns));
+    let present: Vec<ColumnId> = present.into_iter().collect();
+    let mut readers = Vec::with_capacity(parts.len());
+    for part in parts {
+        readers.push(PartReader::open(dir.fs(), part, batch_rows(part.meta()))?);
+    }
+    let mut writer = PartWriter::create(dir, schema, &present, id)?;
+    let mut merge = Merge::new(&readers.iter().map(PartReader::times).collect::<Vec<_>>());
+    let mut spans: Vec<Span> = Vec::new();
+    loop {
+        if is_stopping() {
+            return Err(StorageError::Stopped);
+        }
+        let times: Vec<&[i64]> = readers.iter().map(PartReader::times).collect();
+        spans.clear();
+        let mut rows = 0;
+        let mut used_up = None;
+        while rows < CHUNK_ROWS
+            && used_up.is_none()
+            && let Some(span) = merge.next_span(&times, CHUNK_ROWS - rows)
+        {
+            rows += span.len;
+            spans.push(span);
+            used_up = merge.is_used_up(span.source, times[span.source]).then_some(span.source);
+        }
+        if rows == 0 {
+            return writer.finish();
+        }
+        writer.write(&times, &spans, |column| ColumnRows {
+            sources: readers.iter().map(|r| r.column(column.id).cloned()).collect(),
+            spans: &spans,
+        })?;
+        if let Some(source) = used_up {
+            readers[source].next_batch()?;
+            merge.refill(source, readers[source].times());
+        }
+    }
+}
+
+/// So many rows that a batch stays near [`BATCH_BYTES`], taking a row to decode to ten times its bytes on disk.
+fn batch_rows(part: &PartMeta) -> usize {
+    let row_bytes = (part.bytes / part.rows.max(1)).max(1) * 10;
+    usize::try_from((BATCH_BYTES / row_bytes).clamp(1, BATCH_ROWS)).expect("at most BATCH_ROWS")
+}

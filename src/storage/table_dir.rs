@@ -1,0 +1,106 @@
+//! The folder of a table's parts.
+
+use super::{CatalogState, PartId, StorageError};
+use crate::io::Fs;
+use crate::schema::TableDef;
+use crate::types::PartitionBy;
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// A table's folder, `tables/<hint>~<id>`. It is removed with everything in it when the last part and the last snapshot of
+/// a dropped table are gone.
+#[derive(Debug)]
+pub struct TableDir {
+    fs: Fs,
+    path: PathBuf,
+    by: PartitionBy,
+    is_dropped: AtomicBool,
+}
+
+impl TableDir {
+    /// The folder of `def` below `tables`. Nothing is created before the first part.
+    pub fn new(fs: &Fs, tables: &Path, def: &TableDef) -> Arc<TableDir> {
+        Arc::new(TableDir {
+            fs: fs.clone(),
+            path: tables.join(TableDir::name(def)),
+            by: def.partition_by,
+            is_dropped: AtomicBool::new(false),
+        })
+    }
+
+    /// The folder's name: a readable hint of the table's name and its number, which alone tells tables apart.
+    pub fn name(def: &TableDef) -> String {
+        let is_plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+        let hint: String =
+            def.name.chars().take(40).map(|c| if is_plain(c) { c } else { '_' }).collect();
+        format!("{hint}~{}", def.id)
+    }
+
+    /// Where the folder is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Where the file of a part is.
+    pub fn part_path(&self, part: &PartId) -> PathBuf {
+        self.path.join(part.path(self.by))
+    }
+
+    /// Lets the folder go once nobody uses it any more. The catalog no longer names the table.
+    pub fn mark_dropped(&self) {
+        // Relaxed: the drop that reads it is ordered after this by the counting of the `Arc` around the folder.
+        self.is_dropped.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn fs(&self) -> &Fs {
+        &self.fs
+    }
+}
+
+impl Drop for TableDir {
+    fn drop(&mut self) {
+        if !self.is_dropped.load(Ordering::Relaxed) {
+            return;
+        }
+        if let Err(error) = self.fs.remove_dir_all(&self.path) {
+            tracing::warn!(%error, "a dropped table's folder stays until the next start removes it");
+        }
+    }
+}
+
+/// Removes files and folders below `tables` that the catalog does not name: parts of flushes and compactions that were cut
+/// off, and of tables that are gone. Returns how many files and folders went. At a start only.
+///
+/// # Errors
+/// A folder cannot be listed or a name cannot be removed.
+pub fn remove_orphans(fs: &Fs, tables: &Path, state: &CatalogState) -> Result<u64, StorageError> {
+    let mut removed = 0;
+    let known: HashSet<String> = state.tables.values().map(|t| TableDir::name(&t.def)).collect();
+    for entry in fs.list(tables)?.into_iter().filter(|e| e.is_dir && !known.contains(&e.name)) {
+        fs.remove_dir_all(&tables.join(entry.name))?;
+        removed += 1;
+    }
+    for table in state.tables.values() {
+        let dir = tables.join(TableDir::name(&table.def));
+        let by = table.def.partition_by;
+        let parts: HashSet<String> = table.parts.keys().map(|part| part.path(by)).collect();
+        for folder in fs.list(&dir)?.into_iter().filter(|e| e.is_dir) {
+            let mut is_empty = true;
+            for file in fs.list(&dir.join(&folder.name))? {
+                let path = format!("{}/{}", folder.name, file.name);
+                if parts.contains(&path) {
+                    is_empty = false;
+                } else {
+                    fs.remove(&dir.join(path))?;
+                    removed += 1;
+                }
+            }
+            if is_empty {
+                fs.remove_dir(&dir.join(folder.name))?;
+            }
+        }
+    }
+    Ok(removed)
+}

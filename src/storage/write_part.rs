@@ -1,0 +1,70 @@
+//! A flush: the runs of one partition become a part.
+
+use super::gather::gather_values;
+use super::merge::{Merge, Span};
+use super::part_writer::{ColumnRows, PartWriter};
+use super::{PartId, PartMeta, Run, SeriesSet, StorageError, TableDir, TableSchema};
+use crate::types::{ColumnId, ColumnType, PartitionKey};
+use arrow::array::ArrayRef;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+/// Rows merged and encoded at a time: they stay in the processor's cache from one step to the next.
+pub(super) const CHUNK_ROWS: usize = 1 << 14;
+
+/// Writes the rows of `runs`, which are all of `partition`, share `series` and are in order of their transactions, as one
+/// part. On return its file and name are durable; it counts once the catalog names it.
+///
+/// # Errors
+/// A file operation failed; nothing is left behind.
+///
+/// # Panics
+/// No runs.
+pub fn write_part(
+    dir: &Arc<TableDir>,
+    schema: &TableSchema,
+    partition: PartitionKey,
+    runs: &[Arc<Run>],
+    series: &SeriesSet,
+) -> Result<PartMeta, StorageError> {
+    let id = PartId {
+        partition,
+        first_txn: runs.iter().map(|r| r.first_txn()).min().expect("at least one run"),
+        last_txn: runs.iter().map(|r| r.last_txn()).max().expect("at least one run"),
+        level: 0,
+        attempt: 0,
+    };
+    let mut present: BTreeSet<ColumnId> = series.tag_columns().into_iter().collect();
+    present.extend(runs.iter().flat_map(|r| r.columns()).map(|(id, _)| *id));
+    let present: Vec<ColumnId> = present.into_iter().collect();
+    let mut writer = PartWriter::create(dir, schema, &present, id)?;
+    let times: Vec<&[i64]> = runs.iter().map(|r| r.time()).collect();
+    let codes: Vec<&[u32]> = runs.iter().map(|r| r.series()).collect();
+    let mut merge = Merge::new(&times);
+    let mut spans: Vec<Span> = Vec::new();
+    loop {
+        spans.clear();
+        let mut rows = 0;
+        while rows < CHUNK_ROWS
+            && let Some(span) = merge.next_span(&times, CHUNK_ROWS - rows)
+        {
+            rows += span.len;
+            spans.push(span);
+        }
+        if rows == 0 {
+            return writer.finish();
+        }
+        let chunk_series = gather_values(&codes, &spans);
+        let whole = [Span { source: 0, start: 0, len: rows }];
+        writer.write(&times, &spans, |column| match column.ty {
+            ColumnType::Tag => {
+                let array: ArrayRef = Arc::new(series.tag_array(column.id, &chunk_series));
+                ColumnRows { sources: vec![Some(array)], spans: &whole }
+            }
+            _ => ColumnRows {
+                sources: runs.iter().map(|r| r.column(column.id).cloned()).collect(),
+                spans: &spans,
+            },
+        })?;
+    }
+}

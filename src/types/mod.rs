@@ -1,0 +1,12 @@
+//! Words that every stage shares: ids, transaction numbers, time partitions, column types.
+//!
+//! Nothing here has behaviour beyond arithmetic and spelling, and nothing here imports from the crate.
+
+mod column;
+mod ids;
+mod partition;
+pub mod wire;
+
+pub use column::ColumnType;
+pub use ids::{ColumnId, SegmentId, SeqTxn, TableId, WriterId};
+pub use partition::{PartitionBy, PartitionKey};

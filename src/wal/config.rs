@@ -1,0 +1,34 @@
+//! The limits of segments and writers.
+
+/// Limits of the write-ahead log.
+#[derive(Clone, PartialEq, Eq, Debug, serde::Deserialize)]
+#[serde(default)]
+pub struct WalConfig {
+    /// A segment with this many bytes is followed by the next one.
+    pub segment_bytes: u64,
+    /// A segment with this many rows is followed by the next one.
+    pub segment_rows: u64,
+    /// A segment with this many series, of all its tables, is followed by the next one: it bounds the series caches of writer
+    /// and reader.
+    pub segment_series: usize,
+    /// A segment whose series definitions have this many bytes is followed by the next one.
+    pub series_bytes: usize,
+    /// Writers in all: connections beyond that wait for one.
+    pub writers_max: usize,
+    /// A commit with at most this many bytes of frames hands them to the caller, so that the log can carry them; 0 for
+    /// durabilities that carry nothing.
+    pub carry_bytes: usize,
+}
+
+impl Default for WalConfig {
+    fn default() -> WalConfig {
+        WalConfig {
+            segment_bytes: 64 << 20,
+            segment_rows: 4_000_000,
+            segment_series: 1_000_000,
+            series_bytes: 64 << 20,
+            writers_max: 1024,
+            carry_bytes: 16 << 10,
+        }
+    }
+}

@@ -1,0 +1,312 @@
+//! Reading a segment through a memory map: one frame by its place, or all records in turn.
+
+use super::decode::{Rows, take_rows};
+use super::error::WalError;
+use super::format::{
+    FRAME_HEADER_LEN, FrameHeader, HEADER_LEN, HeaderFault, Identity, KIND_FRAME, KIND_SEAL,
+    PREFIX_LEN, SEAL_LEN, Seal, Seed, VERSION, check_header, verifies,
+};
+use super::series::{SeriesCursor, SeriesDefinitions};
+use crate::io::{File, Fs, Map};
+use crate::types::wire::Take;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+type Result<T> = std::result::Result<T, WalError>;
+
+/// One segment, which its writer may still be appending to. Any number of threads read it.
+#[derive(Debug)]
+pub struct SegmentReader {
+    file: File,
+    seed: Seed,
+    epoch: u64,
+    /// Covers the file as long as it was when the map was made; replaced when a frame lies beyond.
+    map: Mutex<Arc<Map>>,
+}
+
+/// A frame whose checksum holds.
+#[derive(Debug)]
+pub struct FrameView<'a> {
+    reader: &'a SegmentReader,
+    map: Arc<Map>,
+    offset: u64,
+    header: FrameHeader,
+}
+
+/// What follows the header of a segment.
+#[derive(Debug)]
+pub enum Record<'a> {
+    /// Rows of a table.
+    Frame(FrameView<'a>),
+    /// The segment was closed; nothing follows.
+    Seal(Seal),
+}
+
+impl SegmentReader {
+    /// Opens a segment whose header has been written.
+    ///
+    /// # Errors
+    /// [`WalError::Io`] when it is not there or cannot be mapped; the others when its header is not what it should be.
+    pub fn open(fs: &Fs, wal_dir: &Path, identity: &Identity) -> Result<SegmentReader> {
+        let file = fs.open_read(&identity.path(wal_dir))?;
+        let len = file.len()?;
+        let damaged = |what| damage(file.path(), 0..HEADER_LEN as u64, what);
+        if len < HEADER_LEN as u64 {
+            return Err(damaged("the header is cut short"));
+        }
+        let map = Arc::new(file.map(len)?);
+        let path = || file.path().to_owned();
+        match check_header(&map, identity) {
+            Ok(epoch) => {
+                Ok(SegmentReader { file, seed: identity.seed(), epoch, map: Mutex::new(map) })
+            }
+            Err(HeaderFault::Damaged(what)) => Err(damaged(what)),
+            Err(HeaderFault::Misplaced) => Err(WalError::Misplaced { path: path() }),
+            Err(HeaderFault::FutureVersion(found)) => {
+                Err(WalError::FutureVersion { path: path(), found, newest: VERSION })
+            }
+        }
+    }
+
+    /// The start of the server that created the segment.
+    pub fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// Where the segment is.
+    pub fn path(&self) -> &Path {
+        self.file.path()
+    }
+
+    /// The frame at a place that a receipt or the log named.
+    ///
+    /// # Errors
+    /// [`WalError::Damaged`] when no whole frame of this length is there.
+    pub fn frame(&self, offset: u64, len: u32) -> Result<FrameView<'_>> {
+        let frame = self.frame_at(offset)?;
+        if frame.header.len == len {
+            Ok(frame)
+        } else {
+            Err(self.damage(offset, len, "the frame has another length than the log says"))
+        }
+    }
+
+    /// All records in turn, up to the seal, the end of the file, or room that was reserved and not used.
+    pub fn records(&self) -> Records<'_> {
+        Records { reader: self, offset: HEADER_LEN as u64, done: false }
+    }
+
+    fn frame_at(&self, offset: u64) -> Result<FrameView<'_>> {
+        let (map, record) = self.record_at(offset)?;
+        if record.kind != KIND_FRAME {
+            return Err(self.damage(offset, record.len, "no frame begins here"));
+        }
+        self.view(map, offset, record)
+    }
+
+    fn view(&self, map: Arc<Map>, offset: u64, record: Prefix) -> Result<FrameView<'_>> {
+        match FrameHeader::take(record.bytes(&map, offset)) {
+            Some(header) => Ok(FrameView { reader: self, map, offset, header }),
+            None => Err(self.damage(offset, record.len, "the frame's header does not add up")),
+        }
+    }
+
+    /// The record at `offset`, of either kind, once its checksum holds.
+    fn record_at(&self, offset: u64) -> Result<(Arc<Map>, Prefix)> {
+        let short = PREFIX_LEN as u32;
+        let cut = |len| self.damage(offset, len, "the file ends before the record does");
+        let map = self.mapped(offset, short)?.ok_or_else(|| cut(short))?;
+        let prefix = Prefix::at(&map, offset)
+            .ok_or_else(|| self.damage(offset, short, "no record begins here"))?;
+        let map = self.mapped(offset, prefix.len)?.ok_or_else(|| cut(prefix.len))?;
+        if verifies(prefix.bytes(&map, offset), self.seed, offset) {
+            Ok((map, prefix))
+        } else {
+            Err(self.damage(offset, prefix.len, "the record's checksum does not hold"))
+        }
+    }
+
+    /// A map that covers `[offset, offset + len)`; `None` when the file does not.
+    fn mapped(&self, offset: u64, len: u32) -> Result<Option<Arc<Map>>> {
+        let Some(end) = offset.checked_add(u64::from(len)) else { return Ok(None) };
+        let mut held = self.map.lock().unwrap_or_else(PoisonError::into_inner);
+        if end > held.len() as u64 {
+            let len = self.file.len()?;
+            if end > len {
+                return Ok(None);
+            }
+            *held = Arc::new(self.file.map(len)?);
+        }
+        Ok(Some(held.clone()))
+    }
+
+    fn damage(&self, offset: u64, len: u32, what: &'static str) -> WalError {
+        damage(self.path(), offset..offset.saturating_add(u64::from(len)), what)
+    }
+}
+
+fn damage(path: &Path, range: std::ops::Range<u64>, what: &'static str) -> WalError {
+    WalError::Damaged { path: path.to_owned(), offset: range.start, end: range.end, what }
+}
+
+/// Kind and length in front of a record.
+#[derive(Clone, Copy, Debug)]
+struct Prefix {
+    kind: [u8; 4],
+    len: u32,
+}
+
+impl Prefix {
+    /// The prefix at `offset`; `None` when it cannot be one.
+    fn at(map: &[u8], offset: u64) -> Option<Prefix> {
+        let mut take = Take(map.get(usize::try_from(offset).ok()?..)?);
+        take.u32()?;
+        let kind = *take.slice(4)?.first_chunk()?;
+        let len = take.u32()?;
+        let sane = match kind {
+            KIND_FRAME => len as usize >= FRAME_HEADER_LEN,
+            KIND_SEAL => len as usize == SEAL_LEN,
+            _ => false,
+        };
+        sane.then_some(Prefix { kind, len })
+    }
+
+    /// The record's bytes, which the map covers.
+    fn bytes<'m>(&self, map: &'m [u8], offset: u64) -> &'m [u8] {
+        let start = offset as usize;
+        map.get(start..start + self.len as usize).unwrap_or_default()
+    }
+}
+
+impl FrameView<'_> {
+    /// What stands before the rows.
+    pub fn header(&self) -> &FrameHeader {
+        &self.header
+    }
+
+    /// Offset in the segment.
+    pub fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// The whole frame, as the log carries it.
+    pub fn bytes(&self) -> &[u8] {
+        let start = self.offset as usize;
+        self.map.get(start..start + self.header.len as usize).unwrap_or_default()
+    }
+
+    /// Decodes the rows, and the definitions of series that `cursor` does not know: of this frame and, where they
+    /// are missing, of the frames before it. The cursor then knows them; after an error it is as it was.
+    ///
+    /// # Errors
+    /// [`WalError::Damaged`] when this frame does not add up, or one before it that defines its series.
+    pub fn decode(&self, cursor: &mut SeriesCursor) -> Result<Rows> {
+        let mut new_series = SeriesDefinitions::starting_at(cursor.known);
+        for earlier in self.undefined(cursor.known)?.iter().rev() {
+            earlier.take_definitions(&mut new_series)?;
+        }
+        let mut take = self.take_definitions(&mut new_series)?;
+        let rows = take_rows(&mut take, &self.header, new_series);
+        let rows = rows.ok_or_else(|| self.damage("the frame's columns do not add up"))?;
+        cursor.known = cursor.known.max(self.header.first_series + self.header.new_series);
+        Ok(rows)
+    }
+
+    /// The frames before this one that define series from `known` on, latest first.
+    fn undefined(&self, known: u32) -> Result<Vec<FrameView<'_>>> {
+        let mut found: Vec<FrameView<'_>> = Vec::new();
+        let mut header = self.header;
+        let mut offset = self.offset;
+        while known < header.first_series {
+            // Offsets fall strictly, so that no chain runs for ever.
+            if header.chain == 0 || header.chain >= offset {
+                return Err(self.damage("the frame does not say where its series are defined"));
+            }
+            let earlier = self.reader.frame_at(header.chain)?;
+            let fits = earlier.header.table == header.table
+                && earlier.header.series_after() == Some(header.first_series);
+            if !fits {
+                return Err(self.damage("the frame's series are not defined where it says"));
+            }
+            (header, offset) = (earlier.header, earlier.offset);
+            found.push(earlier);
+        }
+        Ok(found)
+    }
+
+    /// Adds the definitions of this frame that are not known; what is left are the columns.
+    fn take_definitions(&self, into: &mut SeriesDefinitions) -> Result<Take<'_>> {
+        let mut take = Take(self.bytes().get(FRAME_HEADER_LEN..).unwrap_or_default());
+        let first = self.header.first_series;
+        match into.extend(&mut take, first..first + self.header.new_series) {
+            Some(()) => Ok(take),
+            None => Err(self.damage("the frame's series definitions do not add up")),
+        }
+    }
+
+    fn damage(&self, what: &'static str) -> WalError {
+        self.reader.damage(self.offset, self.header.len, what)
+    }
+}
+
+/// Iterator over the records of a segment; see [`SegmentReader::records`]. After an error there is nothing more, since
+/// nothing says where the next record begins.
+#[derive(Debug)]
+pub struct Records<'a> {
+    reader: &'a SegmentReader,
+    offset: u64,
+    done: bool,
+}
+
+impl Records<'_> {
+    /// The byte after the last good record.
+    pub fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// True when nothing but zeros follows.
+    fn at_end(&self) -> Result<bool> {
+        let len = self.reader.file.len()?;
+        if self.offset >= len {
+            return Ok(true);
+        }
+        let map = self.reader.file.map(len)?;
+        let rest = map.get(self.offset as usize..).unwrap_or_default();
+        Ok(rest.iter().all(|&byte| byte == 0))
+    }
+}
+
+impl<'a> Iterator for Records<'a> {
+    type Item = Result<Record<'a>>;
+
+    fn next(&mut self) -> Option<Result<Record<'a>>> {
+        if self.done {
+            return None;
+        }
+        let reader = self.reader;
+        let found = reader.record_at(self.offset).and_then(|(map, prefix)| {
+            let record = if prefix.kind == KIND_SEAL {
+                self.done = true;
+                let seal = Seal::take(prefix.bytes(&map, self.offset));
+                Record::Seal(seal.ok_or_else(|| {
+                    reader.damage(self.offset, prefix.len, "the seal does not add up")
+                })?)
+            } else {
+                Record::Frame(reader.view(map, self.offset, prefix)?)
+            };
+            self.offset += u64::from(prefix.len);
+            Ok(record)
+        });
+        match found {
+            Ok(record) => Some(Ok(record)),
+            Err(error) => {
+                self.done = true;
+                match self.at_end() {
+                    Ok(true) => None,
+                    Ok(false) => Some(Err(error)),
+                    Err(error) => Some(Err(error)),
+                }
+            }
+        }
+    }
+}

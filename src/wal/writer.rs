@@ -1,0 +1,237 @@
+//! The writer of one connection: batches in, frames in its segment out.
+
+use super::Batch;
+use super::config::WalConfig;
+use super::encode::{FrameMeta, Place, encode_frame};
+use super::error::WalError;
+use super::format::{Identity, Seal, put_header, writer_dir};
+use super::ledger::{ClosedSegment, Ledger};
+use super::segment::Segment;
+use super::series::SegmentSeries;
+use crate::io::{File, Fs};
+use crate::types::{ColumnId, SegmentId, TableId, WriterId};
+use bytes::Bytes;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// The buffer that a writer keeps while nobody uses it.
+const IDLE_BUFFER_BYTES: usize = 64 << 10;
+
+/// Appends the commits of one connection at a time. Holds no file until the first commit.
+#[derive(Debug)]
+pub struct WalWriter {
+    config: Arc<WalConfig>,
+    fs: Fs,
+    wal_dir: PathBuf,
+    epoch: u64,
+    ledger: Arc<Ledger>,
+    /// The segment that is open or comes next.
+    identity: Identity,
+    segment: Option<Segment>,
+    series: SegmentSeries,
+    rows: u64,
+    frames: u64,
+    ordinal: u64,
+    generation: u64,
+    buffer: Vec<u8>,
+}
+
+/// A commit that is in the segment, but not yet durable.
+#[derive(Clone, Debug)]
+pub struct Appended {
+    /// Whose segment.
+    pub writer: WriterId,
+    /// Which segment.
+    pub segment: SegmentId,
+    /// The writer's number of this commit: dense, from 1.
+    pub ordinal: u64,
+    /// Where the frames begin.
+    pub offset: u64,
+    /// Bytes of all frames; they follow each other. Durable once the first `offset + len` bytes of the file are.
+    pub len: u64,
+    /// The frames, one a batch that had rows.
+    pub frames: Vec<FrameMeta>,
+    /// The bytes of all frames, when they are at most `carry_bytes`.
+    pub bytes: Option<Bytes>,
+    /// The file to sync.
+    pub file: Arc<File>,
+    /// The file's name may not be durable: whoever syncs the file syncs its folder, too.
+    /// Set until a commit without `bytes` has been returned, for only such commits make their caller sync the segment.
+    pub new_file: bool,
+}
+
+impl WalWriter {
+    pub(super) fn new(
+        config: Arc<WalConfig>,
+        fs: Fs,
+        wal_dir: PathBuf,
+        epoch: u64,
+        ledger: Arc<Ledger>,
+        identity: Identity,
+    ) -> WalWriter {
+        WalWriter {
+            config,
+            fs,
+            wal_dir,
+            epoch,
+            ledger,
+            identity,
+            segment: None,
+            series: SegmentSeries::default(),
+            rows: 0,
+            frames: 0,
+            ordinal: 0,
+            generation: 0,
+            buffer: Vec::new(),
+        }
+    }
+
+    /// Its number.
+    pub fn id(&self) -> WriterId {
+        self.identity.writer
+    }
+
+    /// The segment that the next commit goes to.
+    pub fn segment(&self) -> SegmentId {
+        self.identity.segment
+    }
+
+    /// The last commit's number; 0 before the first.
+    pub fn ordinal(&self) -> u64 {
+        self.ordinal
+    }
+
+    /// Rises whenever series numbers that a session remembers are void: when the segment rolls, and when the writer
+    /// changes hands.
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// Gives a tag set of `table` its number in this segment; its definition goes into the table's next frame. The caller
+    /// remembers the number: asked again, the set gets another one.
+    pub fn series(&mut self, table: TableId, tags: &[(ColumnId, &str)]) -> u32 {
+        self.series.define(table, tags)
+    }
+
+    /// Writes one frame for each batch that has rows, all with one call. `None` when no batch has rows.
+    ///
+    /// The batches are only read: the caller clears them after success. Nothing is synced.
+    ///
+    /// # Errors
+    /// [`WalError::Io`]. The segment is as it was, and the same batches may be appended again.
+    pub fn append<'a>(
+        &mut self,
+        batches: impl IntoIterator<Item = &'a Batch>,
+    ) -> Result<Option<Appended>, WalError> {
+        let start = self.segment.as_ref().map_or(0, Segment::end);
+        let frames = self.encode(start, batches);
+        let Some(first) = frames.first() else { return Ok(None) };
+        let offset = first.offset;
+        let head = (offset - start) as usize;
+        if self.segment.is_none() {
+            self.segment = Some(self.create_segment()?);
+        }
+        let segment = self.segment.as_mut().expect("created just above");
+        segment.append(&self.buffer)?;
+
+        self.ordinal += 1;
+        self.frames += frames.len() as u64;
+        for frame in &frames {
+            self.rows += u64::from(frame.rows);
+            self.series.mark_written(frame.table, frame.offset);
+        }
+        let bytes = &self.buffer[head..];
+        let carried = bytes.len() <= self.config.carry_bytes;
+        let new_file = segment.is_new;
+        segment.is_new &= carried;
+        Ok(Some(Appended {
+            writer: self.identity.writer,
+            segment: self.identity.segment,
+            ordinal: self.ordinal,
+            offset,
+            len: bytes.len() as u64,
+            frames,
+            bytes: carried.then(|| Bytes::copy_from_slice(bytes)),
+            file: segment.file().clone(),
+            new_file,
+        }))
+    }
+
+    /// True when the segment has reached a limit. The caller commits what it has, then calls [`WalWriter::roll`].
+    pub fn should_roll(&self) -> bool {
+        let limits = &self.config;
+        self.segment.as_ref().is_some_and(|segment| segment.end() >= limits.segment_bytes)
+            || self.rows >= limits.segment_rows
+            || self.series.count >= limits.segment_series
+            || self.series.bytes >= limits.series_bytes
+    }
+
+    /// Closes the segment; the next commit begins another one. Series start at 0 again, so no batch may hold rows now.
+    ///
+    /// The seal is a courtesy to whoever inspects the file: when it cannot be written, that is logged and nothing else.
+    pub fn roll(&mut self) {
+        self.generation += 1;
+        self.series = SegmentSeries::default();
+        let Some(mut segment) = self.segment.take() else { return };
+        if segment.end() > 0 {
+            let seal = Seal { frames: self.frames, rows: self.rows, ordinal: self.ordinal };
+            self.buffer.clear();
+            seal.put(&mut self.buffer, self.identity.seed(), segment.end());
+            if let Err(error) = segment.append(&self.buffer) {
+                tracing::warn!(%error, "a segment is closed without a seal");
+            }
+        }
+        segment.cut_back();
+        self.ledger.closed(ClosedSegment {
+            writer: self.identity.writer,
+            segment: self.identity.segment,
+            ordinal: self.ordinal,
+            frames: self.frames,
+        });
+        self.identity.segment = SegmentId(self.identity.segment.0 + 1);
+        self.rows = 0;
+        self.frames = 0;
+    }
+
+    /// Prepares for the next borrower, who knows none of the series.
+    pub(super) fn change_hands(&mut self) {
+        self.generation += 1;
+        self.buffer.clear();
+        self.buffer.shrink_to(IDLE_BUFFER_BYTES);
+    }
+
+    /// Fills the buffer with what goes to `start`: before the first frame of a segment, its header.
+    fn encode<'a>(
+        &mut self,
+        start: u64,
+        batches: impl IntoIterator<Item = &'a Batch>,
+    ) -> Vec<FrameMeta> {
+        self.buffer.clear();
+        if start == 0 {
+            put_header(&mut self.buffer, &self.identity, self.epoch);
+        }
+        let seed = self.identity.seed();
+        let mut frames = Vec::new();
+        for batch in batches.into_iter().filter(|batch| !batch.is_empty()) {
+            let series = self.series.table(batch.table);
+            let place = Place {
+                seed,
+                offset: start + self.buffer.len() as u64,
+                ordinal: self.ordinal + 1,
+                chain: series.chain,
+                first_series: series.written,
+                new_series: series.new_series(),
+                definitions: &series.pending,
+            };
+            frames.push(encode_frame(&mut self.buffer, batch, &place));
+        }
+        frames
+    }
+
+    fn create_segment(&self) -> Result<Segment, WalError> {
+        self.fs.create_dir_all(&writer_dir(&self.wal_dir, self.identity.writer))?;
+        let segment = Segment::create(&self.fs, &self.identity.path(&self.wal_dir))?;
+        self.ledger.opened(self.identity.writer, self.identity.segment);
+        Ok(segment)
+    }
+}

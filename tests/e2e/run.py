@@ -1,0 +1,68 @@
+#!/usr/bin/env python3
+"""End-to-end tests with real programs: Telegraf, DuckDB, Prometheus and promtool, curl-like HTTP, kill -9.
+
+  python3 tests/e2e/run.py --binary target/debug/headwater [NAME ...]
+
+Each test starts servers of its own on loopback ports it picks, in a temporary folder, and ends them by their process id. What a test needs
+is installed by scripts/peers into --cache (default: target/peers); a peer that cannot be had fails its test, loudly.
+"""
+import argparse
+import pathlib
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent))
+import harness  # noqa: E402
+import test_duckdb  # noqa: E402
+import test_kill  # noqa: E402
+import test_prometheus  # noqa: E402
+import test_samples  # noqa: E402
+import test_telegraf  # noqa: E402
+
+TESTS = [
+    ("samples", test_samples.samples_come_out_value_by_value),
+    ("kill", test_kill.acknowledged_rows_survive_kills),
+    ("duckdb", test_duckdb.duckdb_agrees_while_ingesting_and_after_a_stop),
+    ("prometheus", test_prometheus.prometheus_scrapes_and_every_panel_has_data),
+    ("telegraf", test_telegraf.telegraf_streams_through_a_restart_and_a_bad_line),
+]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--binary", required=True, type=pathlib.Path)
+    parser.add_argument("--cache", default="target/peers", type=pathlib.Path)
+    parser.add_argument("names", nargs="*", help=f"of: {', '.join(n for n, _ in TESTS)}")
+    args = parser.parse_args()
+    unknown = set(args.names) - {n for n, _ in TESTS}
+    if unknown:
+        parser.error(f"no test named {', '.join(sorted(unknown))}")
+    if not args.binary.is_file():
+        parser.error(f"{args.binary} is not there; build it first: cargo build")
+    passed = failed = 0
+    for name, test in TESTS:
+        if args.names and name not in args.names:
+            continue
+        start = time.monotonic()
+        with tempfile.TemporaryDirectory(prefix=f"headwater-{name}-") as tmp:
+            env = harness.Env(args.binary.resolve(), pathlib.Path(tmp), args.cache.resolve())
+            try:
+                test(env)
+                passed += 1
+                print(f"ok    {name} ({time.monotonic() - start:.1f} s)", flush=True)
+            except (AssertionError, OSError, subprocess.SubprocessError, harness.Failure):
+                failed += 1
+                print(f"FAIL  {name} ({time.monotonic() - start:.1f} s)", flush=True)
+                traceback.print_exc()
+                env.show_logs()
+            finally:
+                env.stop_all()
+    print(f"{passed} passed, {failed} failed")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,20 @@
+//! All integration tests, in one binary, since each binary links the whole server.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
+
+mod apply_flush;
+mod apply_lab;
+mod apply_removal;
+mod apply_visible;
+mod codec_agreement;
+mod codec_corpus;
+mod codec_docs;
+mod codec_limits;
+mod codec_support;
+mod engine;
+mod segment_golden;
+mod server_http;
+mod server_ilp;
+mod server_process;
+mod server_support;
+mod tidy;
