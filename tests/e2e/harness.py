@@ -16,6 +16,10 @@ class Failure(Exception):
     """A test cannot go on: a program is missing or did not start."""
 
 
+class Skip(Exception):
+    """This machine lacks what a test needs, and the test may go without; the run says so at its end."""
+
+
 def free_port():
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
@@ -35,10 +39,11 @@ def wait_until(what, check, seconds=60.0, step=0.05):
 
 
 class Env:
-    """One test's folder, and every process it started."""
+    """One test's folder, and every process it started; how many sudden ends it is to bring about."""
 
-    def __init__(self, binary, tmp, cache):
+    def __init__(self, binary, tmp, cache, kills=30, cuts=5):
         self.binary, self.tmp, self.cache = binary, tmp, cache
+        self.kills, self.cuts = kills, cuts
         self.processes = []
 
     def peer(self, name):
@@ -73,32 +78,22 @@ class Env:
             print(f"--- {log.name}\n" + "\n".join(tail), flush=True)
 
 
-class Server:
-    """A headwater that can be stopped, killed and started again on the same folder and ports."""
+class Endpoint:
+    """A headwater to talk to on loopback, wherever it runs; `process` is what ends when it does."""
 
-    def __init__(self, env, data, args, log):
-        self.env, self.data, self.args, self.log = env, data, args, log
+    def __init__(self):
         self.ilp, self.http = free_port(), free_port()
         self.process = None
-        self.start()
 
-    def start(self):
-        self.process = self.env.start(
-            [self.env.binary, "serve", "--data-dir", self.data, "--ilp-addr", f"127.0.0.1:{self.ilp}",
-             "--http-addr", f"127.0.0.1:{self.http}", *self.args], self.log)
+    def wait_ready(self, seconds=60):
         def ready():
             if self.process.poll() is not None:
                 raise Failure(f"the server ended with {self.process.returncode}")
             try:
-                return self.get("/ready")[0] == 200
+                return self.get("/ready", timeout=5)[0] == 200
             except OSError:
                 return False
-        wait_until("the server to be ready", ready)
-
-    def stop(self):
-        """SIGTERM; returns the exit code."""
-        self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(60)
+        wait_until("the server to be ready", ready, seconds)
 
     def kill(self):
         self.process.kill()
@@ -161,3 +156,25 @@ class Server:
         return total
 
 
+class Server(Endpoint):
+    """A headwater that can be stopped, killed and started again on the same folder and ports."""
+
+    def __init__(self, env, data, args, log):
+        self.env, self.data, self.args, self.log = env, data, args, log
+        super().__init__()
+        self.start()
+
+    def launch(self):
+        """Starts the process and does not wait for it."""
+        self.process = self.env.start(
+            [self.env.binary, "serve", "--data-dir", self.data, "--ilp-addr", f"127.0.0.1:{self.ilp}",
+             "--http-addr", f"127.0.0.1:{self.http}", *self.args], self.log)
+
+    def start(self):
+        self.launch()
+        self.wait_ready()
+
+    def stop(self):
+        """SIGTERM; returns the exit code."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(60)
