@@ -78,7 +78,7 @@ impl Engine {
         let began = clock.monotonic();
         let dir = config.data_dir.clone();
         fs.create_dir_all(&dir)?;
-        let lock = DirLock::take(&dir)?.ok_or_else(|| OpenError::Locked(dir.clone()))?;
+        let lock = fs.lock(&dir)?.ok_or_else(|| OpenError::Locked(dir.clone()))?;
         let identity = Identity::next(&fs, &dir)?;
         config.sequencer.reports = config.hook.enabled;
         if config.sequencer.durability != Durability::Sync {

@@ -1,5 +1,6 @@
 //! What went wrong with which file, and the one error that ends the process.
 
+use super::sim::SimFs;
 use std::fmt;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -46,11 +47,17 @@ pub struct IoError {
     pub path: PathBuf,
     /// What the system said.
     pub source: std::io::Error,
+    /// The simulated file system that said so.
+    sim: Option<SimFs>,
 }
 
 impl IoError {
-    pub(crate) fn new(operation: Operation, path: &Path, source: std::io::Error) -> IoError {
-        IoError { operation, path: path.to_owned(), source }
+    pub(super) fn new(operation: Operation, path: &Path, source: std::io::Error) -> IoError {
+        IoError { operation, path: path.to_owned(), source, sim: None }
+    }
+
+    pub(super) fn of_sim(self, fs: &SimFs) -> IoError {
+        IoError { sim: Some(fs.clone()), ..self }
     }
 
     /// True when the disk or the quota is full: room may come back, so the operation may be tried again.
@@ -88,9 +95,12 @@ impl fmt::Display for Operation {
 ///
 /// After a failed sync the page cache may show bytes that the device does not hold, and a second sync may
 /// succeed without writing them. Nothing that was in doubt has been acknowledged; a fresh start
-/// reads what the device has.
+/// reads what the device has. In a simulation it is the simulated process that ends.
 #[allow(clippy::disallowed_methods, reason = "the one place that ends the process on purpose")]
 pub fn abort_on_failed_sync(error: &IoError) -> ! {
+    if let Some(fs) = &error.sim {
+        fs.abort();
+    }
     tracing::error!(%error, "a sync failed, so what it covered is in doubt; stopping without acknowledging it. \
         Check the device, then start again: recovery reads what the device holds");
     std::process::abort()

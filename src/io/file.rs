@@ -1,5 +1,6 @@
 //! Bytes: one open file.
 
+use super::sim::SimFile;
 use super::{IoError, Map, Operation, Result};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -14,12 +15,17 @@ pub struct File {
 #[derive(Debug)]
 enum Kind {
     Real(std::fs::File),
+    Sim(SimFile),
 }
 
 #[allow(clippy::disallowed_methods, reason = "this is the door")]
 impl File {
     pub(super) fn real(file: std::fs::File, path: &Path) -> File {
         File { kind: Kind::Real(file), path: path.to_owned() }
+    }
+
+    pub(super) fn sim(file: SimFile, path: &Path) -> File {
+        File { kind: Kind::Sim(file), path: path.to_owned() }
     }
 
     /// Where the file was opened.
@@ -29,8 +35,11 @@ impl File {
 
     /// Length in bytes.
     pub fn len(&self) -> Result<u64> {
-        let Kind::Real(file) = &self.kind;
-        Ok(file.metadata().map_err(|e| self.fail(Operation::Measure, e))?.len())
+        let len = match &self.kind {
+            Kind::Real(file) => file.metadata().map(|meta| meta.len()),
+            Kind::Sim(file) => file.len(),
+        };
+        len.map_err(|e| self.fail(Operation::Measure, e))
     }
 
     /// True when the file has no bytes.
@@ -40,46 +49,81 @@ impl File {
 
     /// Writes all of `bytes` at `offset`. After an error any prefix may have been written.
     pub fn write_all_at(&self, bytes: &[u8], offset: u64) -> Result<()> {
-        let Kind::Real(file) = &self.kind;
-        file.write_all_at(bytes, offset).map_err(|e| self.fail(Operation::Write, e))
+        let written = match &self.kind {
+            Kind::Real(file) => file.write_all_at(bytes, offset),
+            Kind::Sim(file) => file.write_all_at(bytes, offset),
+        };
+        written.map_err(|e| self.fail(Operation::Write, e))
     }
 
     /// Fills `bytes` from `offset`; a file that ends before is an error.
     pub fn read_exact_at(&self, bytes: &mut [u8], offset: u64) -> Result<()> {
-        let Kind::Real(file) = &self.kind;
-        file.read_exact_at(bytes, offset).map_err(|e| self.fail(Operation::Read, e))
+        let read = match &self.kind {
+            Kind::Real(file) => file.read_exact_at(bytes, offset),
+            Kind::Sim(file) => file.read_exact_at(bytes, offset),
+        };
+        read.map_err(|e| self.fail(Operation::Read, e))
     }
 
     /// Reserves room for `[offset, offset + len)` and lengthens the file over it; new bytes are zero. On a file system
     /// that cannot reserve this does nothing.
     pub fn allocate(&self, offset: u64, len: u64) -> Result<()> {
-        let Kind::Real(file) = &self.kind;
-        match rustix::fs::fallocate(file, rustix::fs::FallocateFlags::empty(), offset, len) {
-            Ok(()) | Err(rustix::io::Errno::OPNOTSUPP) => Ok(()),
-            Err(e) => Err(self.fail(Operation::Allocate, e.into())),
-        }
+        use rustix::fs::{FallocateFlags, fallocate};
+        let reserved = match &self.kind {
+            Kind::Real(file) => match fallocate(file, FallocateFlags::empty(), offset, len) {
+                Err(rustix::io::Errno::OPNOTSUPP) => Ok(()),
+                other => other.map_err(Into::into),
+            },
+            Kind::Sim(file) => file.allocate(offset, len),
+        };
+        reserved.map_err(|e| self.fail(Operation::Allocate, e))
     }
 
     /// Cuts or lengthens the file to `len` bytes.
     pub fn set_len(&self, len: u64) -> Result<()> {
-        let Kind::Real(file) = &self.kind;
-        file.set_len(len).map_err(|e| self.fail(Operation::Truncate, e))
+        let set = match &self.kind {
+            Kind::Real(file) => file.set_len(len),
+            Kind::Sim(file) => file.set_len(len),
+        };
+        set.map_err(|e| self.fail(Operation::Truncate, e))
     }
 
     /// Makes bytes and length durable. Never call it again after an error: see [`super::abort_on_failed_sync`].
     pub fn sync_data(&self) -> Result<()> {
-        let Kind::Real(file) = &self.kind;
-        file.sync_data().map_err(|e| self.fail(Operation::Sync, e))
+        let synced = match &self.kind {
+            Kind::Real(file) => file.sync_data(),
+            Kind::Sim(file) => file.sync_data(),
+        };
+        synced.map_err(|e| self.fail(Operation::Sync, e))
+    }
+
+    /// Lets go of what the kernel remembers of the file, so that what is read next comes from the device: after a failed
+    /// sync of an earlier life, the two may differ. Bytes that still wait for the device are kept; sync before.
+    pub fn forget_cached(&self) -> Result<()> {
+        let forgotten = match &self.kind {
+            Kind::Real(file) => {
+                rustix::fs::fadvise(file, 0, None, rustix::fs::Advice::DontNeed).map_err(Into::into)
+            }
+            Kind::Sim(file) => file.forget_cached(),
+        };
+        forgotten.map_err(|e| self.fail(Operation::Read, e))
     }
 
     /// Maps the first `len` bytes for reading. The map may be longer than the file; bytes past the file's end must not
     /// be touched.
     pub fn map(&self, len: u64) -> Result<Map> {
-        let Kind::Real(file) = &self.kind;
-        Map::real(file, len).map_err(|e| self.fail(Operation::Map, e))
+        let map = match &self.kind {
+            Kind::Real(file) => Map::real(file, len),
+            Kind::Sim(file) => file.map(|file| Map::real(file, len)),
+        };
+        map.map_err(|e| self.fail(Operation::Map, e))
     }
 
     fn fail(&self, operation: Operation, source: std::io::Error) -> IoError {
-        IoError::new(operation, &self.path, source)
+        let error = IoError::new(operation, &self.path, source);
+        match &self.kind {
+            Kind::Real(_) => error,
+            Kind::Sim(file) => error.of_sim(file.fs()),
+        }
     }
 }

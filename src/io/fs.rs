@@ -1,6 +1,8 @@
 //! Names: creating, opening, listing, renaming and removing files and folders.
 
-use super::{File, IoError, Operation, Result};
+use super::sim::SimFs;
+use super::{DirLock, File, IoError, Operation, Result};
+use std::io;
 use std::path::{Path, PathBuf};
 
 /// A file system. Clones share it.
@@ -11,6 +13,8 @@ pub struct Fs(Kind);
 enum Kind {
     /// The machine's own.
     Real,
+    /// One in memory, that loses and fails what it is told to.
+    Sim(SimFs),
 }
 
 /// One name in a folder.
@@ -31,124 +35,183 @@ impl Fs {
         Fs(Kind::Real)
     }
 
+    pub(super) fn sim(fs: SimFs) -> Fs {
+        Fs(Kind::Sim(fs))
+    }
+
+    /// True for one that exists in memory only. Whoever would use threads to wait for a device has nothing to wait for then, and
+    /// the order of operations must not depend on threads.
+    pub fn is_simulated(&self) -> bool {
+        matches!(self.0, Kind::Sim(_))
+    }
+
     /// Creates a file for reading and writing. It must not exist yet.
     pub fn create(&self, path: &Path) -> Result<File> {
-        let Kind::Real = self.0;
-        let file = std::fs::OpenOptions::new().read(true).write(true).create_new(true).open(path);
-        let file = file.map_err(|e| IoError::new(Operation::Create, path, e))?;
-        Ok(File::real(file, path))
+        let file = match &self.0 {
+            Kind::Real => {
+                let options =
+                    std::fs::OpenOptions::new().read(true).write(true).create_new(true).open(path);
+                options.map(|file| File::real(file, path))
+            }
+            Kind::Sim(fs) => fs.create(path).map(|file| File::sim(file, path)),
+        };
+        file.map_err(|e| self.fail(Operation::Create, path, e))
     }
 
     /// Opens an existing file for reading and writing.
     pub fn open(&self, path: &Path) -> Result<File> {
-        let Kind::Real = self.0;
-        let file = std::fs::OpenOptions::new().read(true).write(true).open(path);
-        let file = file.map_err(|e| IoError::new(Operation::Open, path, e))?;
-        Ok(File::real(file, path))
+        let file = match &self.0 {
+            Kind::Real => {
+                let file = std::fs::OpenOptions::new().read(true).write(true).open(path);
+                file.map(|file| File::real(file, path))
+            }
+            Kind::Sim(fs) => fs.open(path, false).map(|file| File::sim(file, path)),
+        };
+        file.map_err(|e| self.fail(Operation::Open, path, e))
     }
 
     /// Opens an existing file for reading.
     pub fn open_read(&self, path: &Path) -> Result<File> {
-        let Kind::Real = self.0;
-        let file = std::fs::File::open(path);
-        let file = file.map_err(|e| IoError::new(Operation::Open, path, e))?;
-        Ok(File::real(file, path))
+        let file = match &self.0 {
+            Kind::Real => std::fs::File::open(path).map(|file| File::real(file, path)),
+            Kind::Sim(fs) => fs.open(path, true).map(|file| File::sim(file, path)),
+        };
+        file.map_err(|e| self.fail(Operation::Open, path, e))
     }
 
     /// Reads a whole file.
     pub fn read(&self, path: &Path) -> Result<Vec<u8>> {
-        let Kind::Real = self.0;
-        std::fs::read(path).map_err(|e| IoError::new(Operation::Read, path, e))
+        let bytes = match &self.0 {
+            Kind::Real => std::fs::read(path),
+            Kind::Sim(fs) => fs.read(path),
+        };
+        bytes.map_err(|e| self.fail(Operation::Read, path, e))
     }
 
     /// Creates a folder and those above it that are missing. Their names are durable on return.
     pub fn create_dir_all(&self, path: &Path) -> Result<()> {
-        let Kind::Real = self.0;
-        if path.is_dir() {
+        if self.is_dir(path) {
             return Ok(());
         }
         if let Some(parent) = path.parent().filter(|p| !p.as_os_str().is_empty()) {
             self.create_dir_all(parent)?;
         }
-        match std::fs::create_dir(path) {
-            Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {}
-            other => other.map_err(|e| IoError::new(Operation::Create, path, e))?,
+        let created = match &self.0 {
+            Kind::Real => std::fs::create_dir(path),
+            Kind::Sim(fs) => fs.create_dir(path),
+        };
+        match created {
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
+            other => other.map_err(|e| self.fail(Operation::Create, path, e))?,
         }
         match path.parent() {
-            Some(parent) if parent.as_os_str().is_empty() => self.sync_dir(Path::new(".")),
-            Some(parent) => self.sync_dir(parent),
+            Some(parent) => self.sync_dir(or_here(parent)),
             None => Ok(()),
+        }
+    }
+
+    fn is_dir(&self, path: &Path) -> bool {
+        match &self.0 {
+            Kind::Real => path.is_dir(),
+            Kind::Sim(fs) => fs.is_dir(path),
         }
     }
 
     /// Makes the names in a folder durable.
     pub fn sync_dir(&self, path: &Path) -> Result<()> {
-        let Kind::Real = self.0;
-        let dir = std::fs::File::open(path).map_err(|e| IoError::new(Operation::Open, path, e))?;
-        dir.sync_all().map_err(|e| IoError::new(Operation::Sync, path, e))
+        let synced = match &self.0 {
+            Kind::Real => {
+                let dir = std::fs::File::open(path);
+                dir.map_err(|e| self.fail(Operation::Open, path, e))?.sync_all()
+            }
+            Kind::Sim(fs) => fs.sync_dir(path),
+        };
+        match synced {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                Err(self.fail(Operation::Open, path, e))
+            }
+            other => other.map_err(|e| self.fail(Operation::Sync, path, e)),
+        }
     }
 
     /// Renames a file, replacing what has the new name. Durable after a sync of both folders.
     pub fn rename(&self, from: &Path, to: &Path) -> Result<()> {
-        let Kind::Real = self.0;
-        std::fs::rename(from, to).map_err(|e| IoError::new(Operation::Rename, from, e))
+        let renamed = match &self.0 {
+            Kind::Real => std::fs::rename(from, to),
+            Kind::Sim(fs) => fs.rename(from, to),
+        };
+        renamed.map_err(|e| self.fail(Operation::Rename, from, e))
     }
 
     /// Removes a file; one that is not there is no error.
     pub fn remove(&self, path: &Path) -> Result<()> {
-        let Kind::Real = self.0;
-        ignore_missing(std::fs::remove_file(path), path)
+        let removed = match &self.0 {
+            Kind::Real => std::fs::remove_file(path),
+            Kind::Sim(fs) => fs.remove(path),
+        };
+        self.ignore_missing(removed, path)
     }
 
     /// Removes an empty folder; one that is not there is no error.
     pub fn remove_dir(&self, path: &Path) -> Result<()> {
-        let Kind::Real = self.0;
-        ignore_missing(std::fs::remove_dir(path), path)
+        let removed = match &self.0 {
+            Kind::Real => std::fs::remove_dir(path),
+            Kind::Sim(fs) => fs.remove_dir(path),
+        };
+        self.ignore_missing(removed, path)
     }
 
     /// Removes a folder and all in it; one that is not there is no error.
     pub fn remove_dir_all(&self, path: &Path) -> Result<()> {
-        let Kind::Real = self.0;
-        ignore_missing(std::fs::remove_dir_all(path), path)
+        let removed = match &self.0 {
+            Kind::Real => std::fs::remove_dir_all(path),
+            Kind::Sim(fs) => fs.remove_dir_all(path),
+        };
+        self.ignore_missing(removed, path)
     }
 
     /// The names in a folder, sorted. A folder that is not there has none. Names that are not UTF-8 are not ours and
     /// are left out.
     pub fn list(&self, path: &Path) -> Result<Vec<DirEntry>> {
-        let Kind::Real = self.0;
-        let fail = |e| IoError::new(Operation::List, path, e);
-        let entries = match std::fs::read_dir(path) {
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-            other => other.map_err(fail)?,
+        let listed = match &self.0 {
+            Kind::Real => list(path),
+            Kind::Sim(fs) => fs.list(path),
         };
-        let mut found = Vec::new();
-        for entry in entries {
-            let entry = entry.map_err(fail)?;
-            let meta = match entry.metadata() {
-                Err(e) if e.kind() == std::io::ErrorKind::NotFound => continue,
-                other => other.map_err(fail)?,
-            };
-            if let Ok(name) = entry.file_name().into_string() {
-                let len = if meta.is_dir() { 0 } else { meta.len() };
-                found.push(DirEntry { name, is_dir: meta.is_dir(), len });
-            }
+        match listed {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+            other => other.map_err(|e| self.fail(Operation::List, path, e)),
         }
-        found.sort_by(|a, b| a.name.cmp(&b.name));
-        Ok(found)
     }
 
     /// True when something has this name.
     pub fn exists(&self, path: &Path) -> Result<bool> {
-        let Kind::Real = self.0;
-        path.try_exists().map_err(|e| IoError::new(Operation::Measure, path, e))
+        let exists = match &self.0 {
+            Kind::Real => path.try_exists(),
+            Kind::Sim(fs) => fs.exists(path),
+        };
+        exists.map_err(|e| self.fail(Operation::Measure, path, e))
     }
 
     /// Bytes that may still be written to the file system of `path`.
     pub fn free_space(&self, path: &Path) -> Result<u64> {
-        let Kind::Real = self.0;
-        let stat = rustix::fs::statvfs(path)
-            .map_err(|e| IoError::new(Operation::Measure, path, e.into()))?;
-        Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+        let free = match &self.0 {
+            Kind::Real => match rustix::fs::statvfs(path) {
+                Ok(stat) => Ok(stat.f_bavail.saturating_mul(stat.f_frsize)),
+                Err(e) => Err(e.into()),
+            },
+            Kind::Sim(fs) => fs.free_space(path),
+        };
+        free.map_err(|e| self.fail(Operation::Measure, path, e))
+    }
+
+    /// Takes the lock of a folder, or returns `None` when another process holds it.
+    pub fn lock(&self, dir: &Path) -> Result<Option<DirLock>> {
+        let path = dir.join("lock");
+        let lock = match &self.0 {
+            Kind::Real => DirLock::real(&path),
+            Kind::Sim(fs) => fs.lock(&path).map(|lock| lock.map(DirLock::sim)),
+        };
+        lock.map_err(|e| self.fail(Operation::Lock, &path, e))
     }
 
     /// Writes a whole file beside its name, syncs it, renames it into place and syncs the folder: readers see all of
@@ -162,16 +225,44 @@ impl Fs {
         file.write_all_at(bytes, 0)?;
         file.sync_data()?;
         self.rename(&temporary, path)?;
-        match path.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => self.sync_dir(parent),
-            _ => self.sync_dir(Path::new(".")),
+        self.sync_dir(or_here(path.parent().unwrap_or(Path::new(""))))
+    }
+
+    fn ignore_missing(&self, result: io::Result<()>, path: &Path) -> Result<()> {
+        match result {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+            other => other.map_err(|e| self.fail(Operation::Remove, path, e)),
+        }
+    }
+
+    fn fail(&self, operation: Operation, path: &Path, source: io::Error) -> IoError {
+        let error = IoError::new(operation, path, source);
+        match &self.0 {
+            Kind::Real => error,
+            Kind::Sim(fs) => error.of_sim(fs),
         }
     }
 }
 
-fn ignore_missing(result: std::io::Result<()>, path: &Path) -> Result<()> {
-    match result {
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
-        other => other.map_err(|e| IoError::new(Operation::Remove, path, e)),
+/// The parent of a name without a folder is the current one.
+fn or_here(parent: &Path) -> &Path {
+    if parent.as_os_str().is_empty() { Path::new(".") } else { parent }
+}
+
+#[allow(clippy::disallowed_methods, reason = "this is the door")]
+fn list(path: &Path) -> io::Result<Vec<DirEntry>> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(path)? {
+        let entry = entry?;
+        let meta = match entry.metadata() {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
+            other => other?,
+        };
+        if let Ok(name) = entry.file_name().into_string() {
+            let len = if meta.is_dir() { 0 } else { meta.len() };
+            found.push(DirEntry { name, is_dir: meta.is_dir(), len });
+        }
     }
+    found.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(found)
 }

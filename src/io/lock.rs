@@ -1,27 +1,37 @@
 //! One process a data directory.
 
-use super::{IoError, Operation, Result};
+use super::sim::SimLock;
+use std::io;
 use std::os::fd::AsFd;
 use std::path::Path;
 
-/// An advisory lock on a folder, held until it is dropped or the process ends.
+/// An advisory lock on a folder, held until it is dropped or the process ends; see [`super::Fs::lock`].
 #[derive(Debug)]
 pub struct DirLock {
-    _file: std::fs::File,
+    _kind: Kind,
+}
+
+#[derive(Debug)]
+#[allow(dead_code, reason = "held for what dropping it does")]
+enum Kind {
+    Real(std::fs::File),
+    Sim(SimLock),
 }
 
 #[allow(clippy::disallowed_methods, reason = "this is the door")]
 impl DirLock {
-    /// Takes the lock of `dir`, or returns `None` when another process holds it.
-    pub fn take(dir: &Path) -> Result<Option<DirLock>> {
-        let path = dir.join("lock");
-        let file = std::fs::OpenOptions::new().write(true).create(true).truncate(false).open(&path);
-        let file = file.map_err(|e| IoError::new(Operation::Lock, &path, e))?;
+    pub(super) fn real(path: &Path) -> io::Result<Option<DirLock>> {
+        let file =
+            std::fs::OpenOptions::new().write(true).create(true).truncate(false).open(path)?;
         match rustix::fs::flock(file.as_fd(), rustix::fs::FlockOperation::NonBlockingLockExclusive)
         {
-            Ok(()) => Ok(Some(DirLock { _file: file })),
+            Ok(()) => Ok(Some(DirLock { _kind: Kind::Real(file) })),
             Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
-            Err(e) => Err(IoError::new(Operation::Lock, &path, e.into())),
+            Err(e) => Err(e.into()),
         }
+    }
+
+    pub(super) fn sim(lock: SimLock) -> DirLock {
+        DirLock { _kind: Kind::Sim(lock) }
     }
 }

@@ -11,11 +11,17 @@
 //! - Writes never go through a map. A store into a sparse map dies with SIGBUS on a full disk, an
 //!   append returns ENOSPC. Maps are read-only.
 
+//!
+//! Each has a second implementation, [`sim`], for tests: a disk in memory that loses what was not synced.
+
 mod error;
 mod file;
 mod fs;
 mod lock;
 mod map;
+
+#[doc(hidden)]
+pub mod sim;
 
 pub use error::{IoError, Operation, abort_on_failed_sync};
 pub use file::File;
