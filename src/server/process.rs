@@ -2,7 +2,7 @@
 
 use crate::config::{ConfigError, Log, LogFormat};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use std::io;
+use std::io::{self, IsTerminal};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -15,7 +15,11 @@ pub(super) fn init_log(log: &Log) -> Result<(), ConfigError> {
         place: "log.level".to_owned(),
         fault: format!("{:?} is no level and no filter: {e}", log.level),
     })?;
-    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    // Colours are for eyes: in a file they would be escape codes between the words.
+    let subscriber = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal());
     let set = match log.format {
         LogFormat::Text => subscriber.with_target(false).try_init(),
         LogFormat::Json => subscriber.json().flatten_event(true).try_init(),
