@@ -14,8 +14,16 @@ pub struct Clock(Source);
 enum Source {
     /// The machine's clocks; the instant is where the monotonic count begins.
     Real(Instant),
-    /// A clock that moves only when told to: nanoseconds since 1970, also used as monotonic time.
-    Manual(Arc<AtomicI64>),
+    /// A clock that moves only when told to.
+    Manual(Arc<Hands>),
+}
+
+#[derive(Debug)]
+struct Hands {
+    /// Nanoseconds; never goes back.
+    monotonic: AtomicI64,
+    /// What the wall clock shows beyond that.
+    wall_offset: AtomicI64,
 }
 
 impl Clock {
@@ -25,9 +33,10 @@ impl Clock {
         Clock(Source::Real(Instant::now()))
     }
 
-    /// A clock that stands at `nanos` since 1970 until [`Clock::advance`] moves it.
+    /// A clock that stands at `nanos` since 1970 until [`Clock::advance`] moves it. Its monotonic time is the same number.
     pub fn manual(nanos: i64) -> Clock {
-        Clock(Source::Manual(Arc::new(AtomicI64::new(nanos))))
+        let hands = Hands { monotonic: AtomicI64::new(nanos), wall_offset: AtomicI64::new(0) };
+        Clock(Source::Manual(Arc::new(hands)))
     }
 
     /// Wall clock, nanoseconds since 1970. May jump either way.
@@ -38,7 +47,10 @@ impl Clock {
                 Ok(since) => i64::try_from(since.as_nanos()).unwrap_or(i64::MAX),
                 Err(before) => i64::try_from(before.duration().as_nanos()).map_or(i64::MIN, |n| -n),
             },
-            Source::Manual(nanos) => nanos.load(Ordering::Relaxed),
+            Source::Manual(hands) => {
+                let offset = hands.wall_offset.load(Ordering::Relaxed);
+                hands.monotonic.load(Ordering::Relaxed).saturating_add(offset)
+            }
         }
     }
 
@@ -46,9 +58,18 @@ impl Clock {
     pub fn monotonic(&self) -> Duration {
         match &self.0 {
             Source::Real(start) => start.elapsed(),
-            Source::Manual(nanos) => {
-                Duration::from_nanos(nanos.load(Ordering::Relaxed).max(0).unsigned_abs())
+            Source::Manual(hands) => {
+                let nanos = hands.monotonic.load(Ordering::Relaxed);
+                Duration::from_nanos(nanos.max(0).unsigned_abs())
             }
+        }
+    }
+
+    /// Returns once so much time has passed: blocks the thread, or moves a manual clock.
+    pub fn sleep(&self, time: Duration) {
+        match &self.0 {
+            Source::Real(_) => std::thread::sleep(time),
+            Source::Manual(_) => self.advance(time),
         }
     }
 
@@ -59,9 +80,22 @@ impl Clock {
     pub fn advance(&self, by: Duration) {
         match &self.0 {
             Source::Real(_) => panic!("the machine's clock cannot be moved"),
-            Source::Manual(nanos) => {
+            Source::Manual(hands) => {
                 let step = i64::try_from(by.as_nanos()).unwrap_or(i64::MAX);
-                nanos.fetch_add(step, Ordering::Relaxed);
+                hands.monotonic.fetch_add(step, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Moves the wall clock of a manual clock, either way; monotonic time stays.
+    ///
+    /// # Panics
+    /// On a real clock: only a test that made a manual one may call this.
+    pub fn step_wall(&self, nanos: i64) {
+        match &self.0 {
+            Source::Real(_) => panic!("the machine's clock cannot be moved"),
+            Source::Manual(hands) => {
+                hands.wall_offset.fetch_add(nanos, Ordering::Relaxed);
             }
         }
     }

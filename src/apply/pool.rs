@@ -46,12 +46,29 @@ pub struct ApplyPool {
 }
 
 impl ApplyPool {
-    /// Removes files that the catalog does not name, takes its tables in, and starts the threads. Transactions behind
-    /// `flushed_txn` are then submitted from the log.
+    /// Opens the pool and starts its threads.
+    ///
+    /// # Errors
+    /// As [`ApplyPool::open`].
+    pub fn start(
+        config: ApplyConfig,
+        fs: &Fs,
+        clock: &Clock,
+        paths: ApplyPaths,
+        catalog: Arc<Catalog>,
+        state: &CatalogState,
+    ) -> Result<ApplyPool, StorageError> {
+        let pool = ApplyPool::open(config, fs, clock, paths, catalog, state)?;
+        pool.spawn();
+        Ok(pool)
+    }
+
+    /// Removes files that the catalog does not name and takes its tables in. Transactions behind `flushed_txn` are then
+    /// submitted from the log. Nothing moves before [`ApplyPool::spawn`] starts the threads, or somebody takes the steps.
     ///
     /// # Errors
     /// The folder of the tables cannot be read, or what does not belong there cannot be removed.
-    pub fn start(
+    pub fn open(
         mut config: ApplyConfig,
         fs: &Fs,
         clock: &Clock,
@@ -70,13 +87,28 @@ impl ApplyPool {
         let tables_dir = paths.tables_dir;
         let shared = Shared::new(config, fs.clone(), clock.clone(), tables_dir, catalog, segments);
         shared.adopt(fs, state);
-        let shared = Arc::new(shared);
-        let threads = Mutex::new(spawn_threads(&shared));
-        let pool = ApplyPool { shared, threads };
+        let pool = ApplyPool { shared: Arc::new(shared), threads: Mutex::default() };
         for table in pool.shared.all_tables() {
             pool.shared.compact_if_due(&table);
         }
         Ok(pool)
+    }
+
+    /// Starts the threads.
+    pub fn spawn(&self) {
+        *super::table::lock(&self.threads) = spawn_threads(&self.shared);
+    }
+
+    /// Does the next job of a worker, if there is one. For whoever goes without threads.
+    pub fn step(&self) -> bool {
+        let job = self.shared.scheduler.try_job();
+        job.map(|job| self.shared.run(job)).is_some()
+    }
+
+    /// Does the next compaction, if one is due. For whoever goes without threads.
+    pub fn step_compaction(&self) -> bool {
+        let table = self.shared.scheduler.try_compaction();
+        table.map(|table| self.shared.run_compaction(&table)).is_some()
     }
 
     /// Takes in transactions that are committed, in order for each table. Those that are flushed already are passed over, so that a

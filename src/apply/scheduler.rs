@@ -112,6 +112,16 @@ impl Scheduler {
         }
     }
 
+    /// The next job of a worker, if there is one.
+    pub(super) fn try_job(&self) -> Option<Job> {
+        self.lock().next_job(self.flushers_max)
+    }
+
+    /// The next table to compact, if there is one.
+    pub(super) fn try_compaction(&self) -> Option<Arc<ApplyTable>> {
+        self.lock().next_compaction()
+    }
+
     /// The next table to compact, for which the caller waits; `None` when the pool stops.
     pub(super) fn next_compaction(&self) -> Option<Arc<ApplyTable>> {
         let mut queues = self.lock();
@@ -119,8 +129,7 @@ impl Scheduler {
             if queues.is_stopping {
                 return None;
             }
-            if let Some(table) = queues.compactions.pop_front() {
-                queues.compacting += 1;
+            if let Some(table) = queues.next_compaction() {
                 return Some(table);
             }
             queues = self.background.wait(queues).unwrap_or_else(PoisonError::into_inner);
@@ -178,6 +187,12 @@ impl Scheduler {
 }
 
 impl Queues {
+    fn next_compaction(&mut self) -> Option<Arc<ApplyTable>> {
+        let table = self.compactions.pop_front()?;
+        self.compacting += 1;
+        Some(table)
+    }
+
     fn next_job(&mut self, flushers_max: usize) -> Option<Job> {
         if self.flushing < flushers_max || self.turns.is_empty() {
             let tasks = self.next_flushes();

@@ -13,7 +13,7 @@ use crate::metrics;
 use crate::storage::Catalog;
 use crate::types::{SeqTxn, TableId};
 use std::any::Any;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::slice;
@@ -33,7 +33,8 @@ pub(super) struct Shared {
     pub(super) segments: Segments,
     pub(super) gate: Arc<Gate>,
     pub(super) scheduler: Scheduler,
-    pub(super) tables: RwLock<HashMap<TableId, Arc<ApplyTable>>>,
+    /// In order, so that the same events give the same work.
+    pub(super) tables: RwLock<BTreeMap<TableId, Arc<ApplyTable>>>,
     /// Tables that are gone: nothing of theirs is needed any more.
     pub(super) dropped: Mutex<HashSet<TableId>>,
     /// A table waits until a flush gives memory back.
@@ -153,17 +154,21 @@ impl Shared {
     /// A worker's life.
     pub(super) fn work(&self) {
         while let Some(job) = self.scheduler.next_job() {
-            match job {
-                Job::Turn(table) => self.guard(slice::from_ref(&table), || table.take_turn(self)),
-                Job::Flush(tasks) => {
-                    let count = tasks.len();
-                    let tables: Vec<Arc<ApplyTable>> =
-                        tasks.iter().map(|task| task.table.clone()).collect();
-                    self.guard(&tables, || flush(tasks, self));
-                    self.scheduler.finished_flushes(count);
-                    if self.take_parked() {
-                        self.schedule_all();
-                    }
+            self.run(job);
+        }
+    }
+
+    pub(super) fn run(&self, job: Job) {
+        match job {
+            Job::Turn(table) => self.guard(slice::from_ref(&table), || table.take_turn(self)),
+            Job::Flush(tasks) => {
+                let count = tasks.len();
+                let tables: Vec<Arc<ApplyTable>> =
+                    tasks.iter().map(|task| task.table.clone()).collect();
+                self.guard(&tables, || flush(tasks, self));
+                self.scheduler.finished_flushes(count);
+                if self.take_parked() {
+                    self.schedule_all();
                 }
             }
         }
@@ -176,9 +181,13 @@ impl Shared {
             tracing::debug!(%error, "compaction has the priority of apply");
         }
         while let Some(table) = self.scheduler.next_compaction() {
-            self.guard(slice::from_ref(&table), || compaction::compact(&table, self));
-            self.scheduler.finished_compaction();
+            self.run_compaction(&table);
         }
+    }
+
+    pub(super) fn run_compaction(&self, table: &Arc<ApplyTable>) {
+        self.guard(slice::from_ref(table), || compaction::compact(table, self));
+        self.scheduler.finished_compaction();
     }
 
     /// Runs a job. A panic is our own mistake: it stops the tables that it was about, and no others.

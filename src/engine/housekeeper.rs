@@ -6,7 +6,7 @@ use crate::metrics;
 use crate::sequencer::{Change, Progress, Receipt};
 use crate::types::{SegmentId, TableId, WriterId};
 use crate::wal;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ pub(super) struct Housekeeper {
     progress: Arc<Progress>,
     ordinal: u64,
     /// Segments of earlier lives that still held rows which were not flushed.
-    inherited: HashSet<(WriterId, SegmentId)>,
+    inherited: BTreeSet<(WriterId, SegmentId)>,
     /// Closed segments, and the receipt that was pushed after them: once that is numbered, so is every frame in them.
     fenced: Vec<(WriterId, SegmentId, u64)>,
     /// The time up to which each table was last trimmed.
@@ -34,7 +34,7 @@ pub(super) struct Housekeeper {
 impl Housekeeper {
     pub(super) fn new(
         shared: Arc<Shared>,
-        inherited: HashSet<(WriterId, SegmentId)>,
+        inherited: BTreeSet<(WriterId, SegmentId)>,
     ) -> Housekeeper {
         Housekeeper {
             shared,
@@ -66,7 +66,7 @@ impl Housekeeper {
         self.purge_log();
     }
 
-    fn round(&mut self) {
+    pub(super) fn round(&mut self) {
         self.rounds += 1;
         self.expire();
         if self.rounds.is_multiple_of(CLOSE_IDLE_ROUNDS) {

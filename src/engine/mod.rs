@@ -45,6 +45,7 @@ mod open;
 mod recovery;
 mod reports;
 mod source;
+mod steps;
 
 pub use crate::sequencer::Progress;
 pub use config::{CommitConfig, EngineConfig, LimitsConfig};
@@ -52,5 +53,7 @@ pub use error::{IngestError, OpenError};
 pub use open::{CloseReport, DEFAULT_DATABASE, Engine};
 pub use rows::{Outcome, RowBuilder};
 pub use session::{AckRequest, Ingested, Origin, ReplyCounts, Session};
+#[doc(hidden)]
+pub use steps::{Actor, Steps};
 pub use tables::{TablePolicies, TableRule, TablesConfig};
 pub use write::{Rejected, WriteOutcome};

@@ -9,15 +9,13 @@ use super::tables::TablePolicies;
 use super::{EngineConfig, OpenError, Origin, Session};
 use crate::apply::{ApplyPool, Gate, Txn};
 use crate::clock::Clock;
-use crate::hooks::{Reporter, Sums};
+use crate::hooks::{ReportRuns, Reporter, Sums};
 use crate::io::{DirLock, Fs};
 use crate::metrics;
 use crate::schema::{Registry, Table};
-use crate::sequencer::{Committed, Durability, OnCommit, Sequencer, TxnKind};
+use crate::sequencer::{Committed, Durability, OnCommit, Sequencer, SequencerTurns, TxnKind};
 use crate::storage::{Catalog, Snapshot};
-use crate::types::{SegmentId, WriterId};
 use crate::wal::WriterPool;
-use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -31,7 +29,7 @@ pub const DEFAULT_DATABASE: &str = "public";
 #[derive(Debug)]
 pub struct Engine {
     pub(super) shared: Arc<Shared>,
-    catalog: Arc<Catalog>,
+    pub(super) catalog: Arc<Catalog>,
     threads: Mutex<Option<Threads>>,
     _lock: DirLock,
 }
@@ -41,6 +39,14 @@ pub struct Engine {
 struct Threads {
     housekeeper: JoinHandle<Housekeeper>,
     reporter: Option<Reporter>,
+}
+
+/// The work of the threads, before anybody does it.
+#[derive(Debug)]
+pub(super) struct Work {
+    pub(super) sequencer: SequencerTurns,
+    pub(super) reporter: Option<ReportRuns>,
+    pub(super) housekeeper: Housekeeper,
 }
 
 /// What sessions, housekeeper and queries have in common.
@@ -74,8 +80,26 @@ impl Engine {
     ///
     /// # Errors
     /// The folder is in use, cannot be read or written, is damaged, or was written by a newer program.
-    pub fn open(mut config: EngineConfig, fs: Fs, clock: Clock) -> Result<Arc<Engine>, OpenError> {
+    pub fn open(config: EngineConfig, fs: Fs, clock: Clock) -> Result<Arc<Engine>, OpenError> {
         let began = clock.monotonic();
+        let (engine, work) = Engine::open_idle(config, fs, clock)?;
+        let shared = &engine.shared;
+        shared.apply.spawn();
+        shared.sequencer.spawn(work.sequencer)?;
+        let threads = Threads::start(work.reporter, work.housekeeper)?;
+        *engine.threads.lock().unwrap_or_else(PoisonError::into_inner) = Some(threads);
+        let took = shared.clock.monotonic().saturating_sub(began).as_secs_f64();
+        metrics::RECOVERY_DURATION.set(took);
+        tracing::info!(seconds = took, epoch = shared.identity.epoch, "the data directory is open");
+        Ok(engine)
+    }
+
+    /// Opens a data directory and recovers it, but starts nothing: the caller has the work of every thread in hand.
+    pub(super) fn open_idle(
+        mut config: EngineConfig,
+        fs: Fs,
+        clock: Clock,
+    ) -> Result<(Arc<Engine>, Work), OpenError> {
         let dir = config.data_dir.clone();
         fs.create_dir_all(&dir)?;
         let lock = fs.lock(&dir)?.ok_or_else(|| OpenError::Locked(dir.clone()))?;
@@ -91,7 +115,7 @@ impl Engine {
         let wal = config.wal.clone();
         let writers = WriterPool::new(wal, fs.clone(), wal_dir.clone(), uuid, epoch, first_writer);
         let sums = Sums::new(unreported(&log).filter(|_| config.hook.enabled));
-        let sequencer = Sequencer::start(
+        let (sequencer, turns) = Sequencer::open(
             config.sequencer.clone(),
             fs.clone(),
             &wal_dir.join("txnlog"),
@@ -117,11 +141,13 @@ impl Engine {
             stopping,
         };
         let shared = Arc::new(shared);
-        let threads = Threads::start(&shared, sums, inherited)?;
-        let took = shared.clock.monotonic().saturating_sub(began).as_secs_f64();
-        metrics::RECOVERY_DURATION.set(took);
-        tracing::info!(seconds = took, epoch, "the data directory is open");
-        Ok(Arc::new(Engine { shared, catalog, threads: Mutex::new(Some(threads)), _lock: lock }))
+        let work = Work {
+            sequencer: turns,
+            reporter: shared.report_runs(sums),
+            housekeeper: Housekeeper::new(shared.clone(), inherited),
+        };
+        let engine = Engine { shared, catalog, threads: Mutex::new(None), _lock: lock };
+        Ok((Arc::new(engine), work))
     }
 
     /// A way in for one connection. Costs no file and no writer until its first line.
@@ -176,21 +202,8 @@ impl Engine {
 }
 
 impl Threads {
-    fn start(
-        shared: &Arc<Shared>,
-        sums: Arc<Sums>,
-        inherited: HashSet<(WriterId, SegmentId)>,
-    ) -> Result<Threads, OpenError> {
-        let config = shared.config.hook.clone();
-        let reporter = match shared.writers.try_borrow().filter(|_| config.enabled) {
-            Some(writer) => {
-                let sink = Box::new(ReportWriter::new(shared.clone(), writer));
-                let reporter = Reporter::start(config, shared.clock.clone(), sums, sink);
-                Some(reporter.map_err(OpenError::Thread)?)
-            }
-            None => None,
-        };
-        let housekeeper = Housekeeper::new(shared.clone(), inherited);
+    fn start(reporter: Option<ReportRuns>, housekeeper: Housekeeper) -> Result<Threads, OpenError> {
+        let reporter = reporter.map(Reporter::start).transpose().map_err(OpenError::Thread)?;
         let housekeeper = std::thread::Builder::new()
             .name("housekeeper".to_owned())
             .spawn(move || housekeeper.run())
@@ -261,6 +274,14 @@ impl Shared {
                 false
             }
         }
+    }
+
+    /// Reports to be made; none when they are switched off.
+    fn report_runs(self: &Arc<Shared>, sums: Arc<Sums>) -> Option<ReportRuns> {
+        let config = self.config.hook.clone();
+        let writer = self.writers.try_borrow().filter(|_| config.enabled)?;
+        let sink = Box::new(ReportWriter::new(self.clone(), writer));
+        Some(ReportRuns::new(config, self.clock.clone(), sums, sink))
     }
 
     pub(super) fn is_stopping(&self) -> bool {

@@ -15,7 +15,7 @@ use crate::sequencer::{self, CarriedFrames, Committed, LogState, Recovered, TxnK
 use crate::storage::{Catalog, CatalogState};
 use crate::types::{SegmentId, SeqTxn, TableId, WriterId};
 use crate::wal::{self, SegmentReader};
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -28,10 +28,10 @@ pub(super) struct Recovery {
     /// The first writer that no earlier life has used.
     pub(super) first_writer: WriterId,
     /// Segments of earlier lives that still hold rows which are not flushed.
-    pub(super) inherited: HashSet<(WriterId, SegmentId)>,
+    pub(super) inherited: BTreeSet<(WriterId, SegmentId)>,
 }
 
-/// Reads everything and leaves the apply pool at work on what is not flushed.
+/// Reads everything and leaves the apply pool with what is not flushed; its threads are not started yet.
 ///
 /// # Errors
 /// Something cannot be read or written, or is damaged beyond a torn end.
@@ -80,7 +80,7 @@ pub(super) fn recover(
     let catalog = Arc::new(catalog);
     let paths = ApplyPaths { wal_dir: wal_dir.clone(), tables_dir, uuid: identity.uuid };
     let config = config.apply.clone();
-    let apply = ApplyPool::start(config, fs, clock, paths, catalog.clone(), &state)?;
+    let apply = ApplyPool::open(config, fs, clock, paths, catalog.clone(), &state)?;
     apply.submit(pending.iter().map(to_apply));
     let (registry, apply) = (Arc::new(registry), Arc::new(apply));
     Ok(Recovery { catalog, registry, apply, log, first_writer, inherited })
@@ -95,7 +95,7 @@ fn registry(
 ) -> Registry {
     let registry = Registry::new(config.limits.schema());
     let dropped_later = transactions.iter().filter(|t| t.kind == TxnKind::Drop).map(|t| t.table);
-    let gone: HashSet<TableId> = dropped_later.chain(state.dropped.iter().copied()).collect();
+    let gone: BTreeSet<TableId> = dropped_later.chain(state.dropped.iter().copied()).collect();
     for (id, table) in &state.tables {
         if !gone.contains(id) {
             registry.restore(table.def.clone(), table.columns.clone());
@@ -168,12 +168,12 @@ impl Segments<'_> {
         &self,
         pending: &[Committed],
         carried: &CarriedFrames,
-    ) -> Result<HashSet<(WriterId, SegmentId)>, OpenError> {
+    ) -> Result<BTreeSet<(WriterId, SegmentId)>, OpenError> {
         let place = |txn: &Committed| match txn.kind {
             TxnKind::Data { writer, segment, .. } => Some((writer, segment)),
             _ => None,
         };
-        let needed: HashSet<_> = pending.iter().filter_map(place).collect();
+        let needed: BTreeSet<_> = pending.iter().filter_map(place).collect();
         for (&(writer, segment), frames) in carried {
             if needed.contains(&(writer, segment)) {
                 let identity = self.identity.segment(writer, segment);

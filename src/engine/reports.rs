@@ -98,9 +98,15 @@ impl ReportSink for ReportWriter {
             self.writer.roll();
             self.series.clear();
         }
-        // One run at a time: the next must not count what this one has in hand.
-        self.progress.wait(self.ordinal);
         Ok(())
+    }
+
+    fn is_settled(&self) -> bool {
+        self.progress.committed() >= self.ordinal
+    }
+
+    fn settle(&self) {
+        self.progress.wait(self.ordinal);
     }
 }
 

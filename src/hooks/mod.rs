@@ -22,7 +22,7 @@ mod report;
 mod reporter;
 
 pub use report::{FlushReport, ReportRow, Sums};
-pub use reporter::{HookConfig, ReportError, ReportSink, Reporter};
+pub use reporter::{HookConfig, ReportError, ReportRuns, ReportSink, Reporter};
 
 /// The table that reports go to, in each database that has something to report. Its own rows are not reported.
 pub const REPORTS_TABLE: &str = "write_reports";

@@ -26,8 +26,9 @@ pub type ReportError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Where reports go.
 pub trait ReportSink: Send {
-    /// Writes the rows of one run, all with the timestamp `at` (nanoseconds since 1970), and marks as reported what they count:
+    /// Hands in the rows of one run, all with the timestamp `at` (nanoseconds since 1970), and marks as reported what they count:
     /// both or neither, in one record of the log. `counted` has entries without a row, for `write_reports` itself.
+    /// Does not wait for the record.
     ///
     /// # Errors
     /// Nothing was written or marked; the next run brings the same counts again, with those that came meanwhile.
@@ -37,15 +38,22 @@ pub trait ReportSink: Send {
         rows: &[ReportRow],
         counted: &[FlushReport],
     ) -> Result<(), ReportError>;
+
+    /// True when what was handed in is in the log.
+    fn is_settled(&self) -> bool;
+
+    /// Waits until it is.
+    fn settle(&self);
 }
 
 /// The running reporter. Dropping it ends it without a last report; the log remembers what is not reported.
 pub struct Reporter {
     stop: Arc<AtomicBool>,
-    thread: Mutex<Option<JoinHandle<Run>>>,
+    thread: Mutex<Option<JoinHandle<ReportRuns>>>,
 }
 
-struct Run {
+/// What the reporter's thread does, run by run.
+pub struct ReportRuns {
     config: HookConfig,
     clock: Clock,
     sums: Arc<Sums>,
@@ -65,21 +73,17 @@ impl Reporter {
     ///
     /// # Errors
     /// The system refuses another thread.
-    pub fn start(
-        config: HookConfig,
-        clock: Clock,
-        sums: Arc<Sums>,
-        sink: Box<dyn ReportSink>,
-    ) -> std::io::Result<Reporter> {
+    pub fn start(mut runs: ReportRuns) -> std::io::Result<Reporter> {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = stop.clone();
-        let mut run = Run { config, clock, sums, sink, last_at: i64::MIN };
         let thread = std::thread::Builder::new().name("reporter".to_owned()).spawn(move || {
             while !stopped.load(Ordering::Acquire) {
-                run.report();
-                std::thread::park_timeout(Duration::from_millis(run.config.interval_ms.max(1)));
+                runs.report();
+                // One run at a time: a log that cannot be written must not be given more and more.
+                runs.sink.settle();
+                std::thread::park_timeout(Duration::from_millis(runs.config.interval_ms.max(1)));
             }
-            run
+            runs
         })?;
         Ok(Reporter { stop, thread: Mutex::new(Some(thread)) })
     }
@@ -87,12 +91,13 @@ impl Reporter {
     /// Reports what is there for the last time and ends the thread. To be called once nothing more is committed and while the sink
     /// still works. A second call does nothing.
     pub fn stop(&self) {
-        if let Some(mut run) = self.end() {
-            run.report();
+        if let Some(mut runs) = self.end() {
+            runs.report();
+            runs.sink.settle();
         }
     }
 
-    fn end(&self) -> Option<Run> {
+    fn end(&self) -> Option<ReportRuns> {
         self.stop.store(true, Ordering::Release);
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take()?;
         thread.thread().unpark();
@@ -117,12 +122,34 @@ impl fmt::Debug for Reporter {
     }
 }
 
-impl Run {
+impl fmt::Debug for ReportRuns {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ReportRuns").field("last_at", &self.last_at).finish_non_exhaustive()
+    }
+}
+
+impl ReportRuns {
+    /// Runs over `sums`, none made yet.
+    pub fn new(
+        config: HookConfig,
+        clock: Clock,
+        sums: Arc<Sums>,
+        sink: Box<dyn ReportSink>,
+    ) -> ReportRuns {
+        ReportRuns { config, clock, sums, sink, last_at: i64::MIN }
+    }
+
+    /// True when the last run is in the log, so that the next may be made.
+    pub fn is_settled(&self) -> bool {
+        self.sink.is_settled()
+    }
+
     /// One run: all tables with rows, once.
-    fn report(&mut self) {
+    pub fn report(&mut self) {
         let sums = self.sums.take();
         let mut counted: Vec<FlushReport> = sums.into_values().filter(|r| r.rows > 0).collect();
-        counted.sort_by(|a, b| (&a.database, &a.table_name).cmp(&(&b.database, &b.table_name)));
+        let key = |r: &FlushReport| (r.database.clone(), r.table_name.clone(), r.table);
+        counted.sort_by_key(key);
         let reports = || counted.iter().filter(|report| *report.table_name != *REPORTS_TABLE);
         let rows: Vec<ReportRow> = reports().map(|report| self.row(report)).collect();
         if rows.is_empty() {
@@ -203,6 +230,12 @@ mod tests {
             self.runs.lock().expect("no panic").push((at, rows.to_vec(), counted.to_vec()));
             Ok(())
         }
+
+        fn is_settled(&self) -> bool {
+            true
+        }
+
+        fn settle(&self) {}
     }
 
     fn rows_of(table: u32, name: &str, rows: u64, txn: u64) -> FlushReport {
@@ -219,12 +252,12 @@ mod tests {
         }
     }
 
-    fn run(config: HookConfig) -> (Run, Runs, Arc<AtomicBool>) {
+    fn run(config: HookConfig) -> (ReportRuns, Runs, Arc<AtomicBool>) {
         let (runs, failing) = (Runs::default(), Arc::new(AtomicBool::new(false)));
         let sink = Kept { runs: runs.clone(), failing: failing.clone() };
         let clock = Clock::manual(1_000);
         let sums = Arc::new(Sums::default());
-        (Run { config, clock, sums, sink: Box::new(sink), last_at: i64::MIN }, runs, failing)
+        (ReportRuns::new(config, clock, sums, Box::new(sink)), runs, failing)
     }
 
     fn counts(rows: &[ReportRow]) -> Vec<(&str, i64)> {
@@ -314,7 +347,8 @@ mod tests {
         let sink = Kept { runs: runs.clone(), failing };
         let sums = Sums::new([rows_of(1, "cpu", 2, 3)]);
         let config = HookConfig { interval_ms: u64::MAX, ..HookConfig::default() };
-        let reporter = Reporter::start(config, Clock::manual(5), sums.clone(), Box::new(sink));
+        let made = ReportRuns::new(config, Clock::manual(5), sums.clone(), Box::new(sink));
+        let reporter = Reporter::start(made);
         let reporter = reporter.expect("a thread");
         sums.add([rows_of(1, "cpu", 1, 4)]);
         reporter.stop();

@@ -111,7 +111,7 @@ impl Committer {
     }
 
     /// Makes everything durable and seals the log.
-    pub(super) fn finish(mut self) -> Result<(), LogError> {
+    pub(super) fn finish(&mut self) -> Result<(), LogError> {
         self.sync_all();
         self.log.seal(&mut self.state, &self.shared.clock)
     }
@@ -273,7 +273,7 @@ impl Shared {
             return Err(error);
         }
         tracing::error!(%error, "the transaction log cannot be written; nothing is acknowledged until it can");
-        std::thread::sleep(*pause);
+        self.clock.sleep(*pause);
         *pause = (*pause * 2).min(PAUSES.1);
         Ok(())
     }

@@ -59,7 +59,7 @@ pub use progress::Progress;
 pub use receipt::{Change, Committed, FrameRef, Receipt, Reported, TxnKind};
 pub use recovery::{CarriedFrames, Cut, Recovered, recover};
 pub use state::{LogState, Sum, TableState};
-pub use thread::{Durability, OnCommit, Sequencer, SequencerConfig};
+pub use thread::{Durability, OnCommit, Sequencer, SequencerConfig, SequencerTurns, TurnEnd};
 
 #[cfg(test)]
 mod tests;

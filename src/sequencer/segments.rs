@@ -4,7 +4,7 @@ use super::Receipt;
 use crate::clock::Clock;
 use crate::io::{File, Fs, abort_on_failed_sync};
 use crate::metrics;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ pub(super) fn sync_receipts<'a>(
     clock: &Clock,
     receipts: impl Iterator<Item = &'a Receipt>,
 ) {
-    let mut files = HashMap::new();
+    let mut files = BTreeMap::new();
     let mut dirs = BTreeSet::new();
     for receipt in receipts {
         if let Some(file) = &receipt.file {
@@ -64,7 +64,7 @@ impl Unsynced {
 }
 
 fn sync(fs: &Fs, clock: &Clock, files: &[Arc<File>], dirs: &BTreeSet<PathBuf>) {
-    if files.len() <= INLINE_MAX {
+    if files.len() <= INLINE_MAX || fs.is_simulated() {
         files.iter().for_each(|file| sync_one(clock, file));
     } else {
         let share = files.len().div_ceil(THREADS_MAX);

@@ -12,7 +12,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::path::Path;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::{JoinHandle, Thread};
 use std::time::Duration;
 
@@ -53,8 +53,26 @@ pub type OnCommit = Box<dyn FnMut(&[Committed]) + Send>;
 pub struct Sequencer {
     shared: Arc<Shared>,
     closed: Arc<Closed>,
-    consumer: Thread,
+    /// Whom a push wakes; nobody while there is no thread.
+    consumer: OnceLock<Thread>,
     thread: Mutex<Option<JoinHandle<Result<(), LogError>>>>,
+}
+
+/// What the sequencer's thread does, turn by turn.
+pub struct SequencerTurns {
+    committer: Committer,
+    waiting: VecDeque<Arrived>,
+}
+
+/// What came of a turn.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum TurnEnd {
+    /// Something was committed; there may be more.
+    Worked,
+    /// There was nothing to do. The next turn is due after a push, or after this time.
+    Idle(Option<Duration>),
+    /// The log has ended, as it was told to.
+    Ended,
 }
 
 /// A receipt and when it came in.
@@ -119,9 +137,27 @@ impl Sequencer {
         fs: Fs,
         dir: &Path,
         clock: Clock,
-        mut recovered: LogState,
+        recovered: LogState,
         on_commit: OnCommit,
     ) -> Result<Sequencer, LogError> {
+        let (sequencer, turns) = Sequencer::open(config, fs, dir, clock, recovered, on_commit)?;
+        sequencer.spawn(turns)?;
+        Ok(sequencer)
+    }
+
+    /// Opens a new chunk of the log in `dir` after `recovered`. Nothing is committed before [`Sequencer::spawn`] starts the thread, or
+    /// somebody takes the turns.
+    ///
+    /// # Errors
+    /// The chunk cannot be created.
+    pub fn open(
+        config: SequencerConfig,
+        fs: Fs,
+        dir: &Path,
+        clock: Clock,
+        mut recovered: LogState,
+        on_commit: OnCommit,
+    ) -> Result<(Sequencer, SequencerTurns), LogError> {
         recovered.forget_dropped();
         recovered.set_reports(config.reports);
         let log = Log::create(&fs, dir, &config, &mut recovered, clock.wall_nanos())?;
@@ -129,12 +165,24 @@ impl Sequencer {
         let shared =
             Arc::new(Shared { intake: Intake::new(), clock, order: AtomicU8::new(ORDER_RUN) });
         let committer = Committer::new(config, fs, shared.clone(), log, recovered, on_commit);
+        let turns = SequencerTurns { committer, waiting: VecDeque::new() };
+        let (consumer, thread) = (OnceLock::new(), Mutex::new(None));
+        Ok((Sequencer { shared, closed, consumer, thread }, turns))
+    }
+
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// The system refuses another thread.
+    pub fn spawn(&self, turns: SequencerTurns) -> Result<(), LogError> {
         let thread = std::thread::Builder::new()
             .name("sequencer".to_owned())
-            .spawn(move || run(committer))
+            .spawn(move || run(turns))
             .map_err(|source| LogError::Thread { source })?;
-        let consumer = thread.thread().clone();
-        Ok(Sequencer { shared, closed, consumer, thread: Mutex::new(Some(thread)) })
+        let consumer = self.consumer.get_or_init(|| thread.thread().clone());
+        *self.thread.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread);
+        consumer.unpark();
+        Ok(())
     }
 
     /// Hands a receipt in. Never blocks. Its outcome is told through its [`super::Progress`]; after
@@ -142,7 +190,7 @@ impl Sequencer {
     pub fn push(&self, receipt: Receipt) {
         let at = self.shared.clock.monotonic();
         if self.shared.intake.push(Arrived { receipt, at }) {
-            self.consumer.unpark();
+            self.wake();
         }
     }
 
@@ -170,9 +218,15 @@ impl Sequencer {
         self.end(ORDER_FINISH)
     }
 
+    fn wake(&self) {
+        if let Some(consumer) = self.consumer.get() {
+            consumer.unpark();
+        }
+    }
+
     fn end(&self, order: u8) -> Result<(), LogError> {
         self.shared.order.fetch_max(order, Ordering::Release);
-        self.consumer.unpark();
+        self.wake();
         match self.thread.lock().unwrap_or_else(PoisonError::into_inner).take() {
             Some(thread) => thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
             None => Ok(()),
@@ -203,28 +257,48 @@ impl Shared {
     }
 }
 
-fn run(mut committer: Committer) -> Result<(), LogError> {
-    let shared = committer.shared();
-    let mut waiting = VecDeque::new();
-    loop {
+impl SequencerTurns {
+    /// Commits what has been pushed, as much as goes into one record, and syncs what is due.
+    ///
+    /// # Errors
+    /// The log cannot be written and the sequencer has been told to end: nothing more will be committed.
+    pub fn turn(&mut self) -> Result<TurnEnd, LogError> {
+        let shared = self.committer.shared();
         // The order before the drain: what was pushed before the order is in the drain.
         let order = shared.order.load(Ordering::Acquire);
         if order == ORDER_ABANDON {
-            return Ok(());
+            return Ok(TurnEnd::Ended);
         }
-        shared.intake.drain(&mut waiting);
-        let idle = waiting.is_empty();
+        shared.intake.drain(&mut self.waiting);
+        let idle = self.waiting.is_empty();
         if !idle {
-            committer.turn(&mut waiting)?;
+            self.committer.turn(&mut self.waiting)?;
         } else if order == ORDER_FINISH {
-            return committer.finish();
+            self.committer.finish()?;
+            return Ok(TurnEnd::Ended);
         }
-        match committer.sync_when_due() {
-            // Only after a look that found nothing: the order to finish wakes the thread once, and may have done so already.
-            _ if !idle => {}
+        let due = self.committer.sync_when_due();
+        // Idle only after a look that found nothing: the order to finish wakes the thread once, and may have done so already.
+        Ok(if idle { TurnEnd::Idle(due) } else { TurnEnd::Worked })
+    }
+}
+
+impl fmt::Debug for SequencerTurns {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SequencerTurns")
+            .field("waiting", &self.waiting.len())
+            .finish_non_exhaustive()
+    }
+}
+
+fn run(mut turns: SequencerTurns) -> Result<(), LogError> {
+    loop {
+        match turns.turn()? {
+            TurnEnd::Worked => {}
+            TurnEnd::Ended => return Ok(()),
             // A push or an order between that look and this park makes the park return at once.
-            Some(pause) => std::thread::park_timeout(pause),
-            None => std::thread::park(),
+            TurnEnd::Idle(Some(pause)) => std::thread::park_timeout(pause),
+            TurnEnd::Idle(None) => std::thread::park(),
         }
     }
 }
