@@ -1,6 +1,7 @@
 //! One merge of parts at a time for each table.
 
 use super::compaction_plan::plan;
+use super::progress::Stage;
 use super::shared::Shared;
 use super::table::{ApplyTable, lock};
 use crate::metrics;
@@ -42,6 +43,7 @@ pub(super) fn compact(table: &Arc<ApplyTable>, shared: &Shared) {
     };
     match result {
         Ok(()) => {
+            table.succeeded(Stage::Compact);
             lock(&table.publication).is_compacting = false;
             shared.compact_if_due(table);
             // A transaction may wait for us to have published.
@@ -50,6 +52,7 @@ pub(super) fn compact(table: &Arc<ApplyTable>, shared: &Shared) {
         Err(StorageError::Stopped) => {}
         Err(error @ StorageError::Io(_)) => {
             tracing::warn!(table = %table.id, %error, "a compaction failed and is tried again");
+            table.retry(Stage::Compact, |retry| retry.failed(shared.clock.monotonic()));
             shared.scheduler.set_compaction_aside(table.clone());
         }
         Err(error) => {

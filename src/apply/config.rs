@@ -11,6 +11,8 @@ pub struct ApplyConfig {
     pub memory_budget: u64,
     /// Bytes of frames that may be committed and not yet applied, all tables together. Past it connections wait.
     pub unapplied_bytes: u64,
+    /// Bytes of frames that may be committed to suspended tables. Past it connections that send to one of them wait.
+    pub suspended_bytes: u64,
     /// A table's tail is flushed when it takes this much memory.
     pub flush_bytes: u64,
     /// A table's tail is flushed when its oldest transaction is this old.
@@ -44,6 +46,7 @@ impl Default for ApplyConfig {
             workers: 0,
             memory_budget: 512 << 20,
             unapplied_bytes: 256 << 20,
+            suspended_bytes: 512 << 20,
             flush_bytes: 128 << 20,
             flush_age_ms: 60_000,
             turn_ms: 20,

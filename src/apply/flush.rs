@@ -61,7 +61,7 @@ pub(super) fn flush(tasks: Vec<FlushTask>, shared: &Shared) {
         match task.write() {
             Ok(()) => tables.push((task.table, task.upto)),
             Err(error) => {
-                task.table.fail(Stage::Flush, Trouble::from(&error));
+                shared.fail(&task.table, Stage::Flush, Trouble::from(&error));
                 shared.scheduler.set_flush_aside(task);
             }
         }
@@ -106,7 +106,7 @@ fn commit(
                     _ => true,
                 };
                 if is_to_blame {
-                    table.fail(Stage::Flush, Trouble::from(&error));
+                    shared.fail(&table, Stage::Flush, Trouble::from(&error));
                 }
                 shared.scheduler.set_flush_aside(FlushTask::commit(&table, upto));
             }
@@ -125,7 +125,7 @@ fn publish(table: &Arc<ApplyTable>, count: usize, shared: &Shared) {
         let took = shared.clock.monotonic().saturating_sub(frozen.since);
         metrics::FLUSH_DURATION.record(took.as_secs_f64());
     }
-    table.progress.recovered(Stage::Flush);
+    table.succeeded(Stage::Flush);
     // Before the watermark: who waits for the flush, and then for compaction, finds it queued.
     shared.compact_if_due(table);
     if let Some(last) = done.last() {

@@ -18,6 +18,8 @@ pub struct Gate {
     /// Of `tail_bytes`, what is frozen and on its way into parts.
     frozen_bytes: AtomicU64,
     unapplied_bytes: AtomicU64,
+    /// What waits for suspended tables, which must not stop the others.
+    apart_bytes: AtomicU64,
     closed: AtomicBool,
     /// Held while the flag changes, so that it never shows counts older than the last change.
     change: Mutex<()>,
@@ -33,6 +35,7 @@ impl Gate {
             tail_bytes: AtomicU64::new(0),
             frozen_bytes: AtomicU64::new(0),
             unapplied_bytes: AtomicU64::new(0),
+            apart_bytes: AtomicU64::new(0),
             closed: AtomicBool::new(false),
             change: Mutex::new(()),
             opened: Notify::new(),
@@ -67,6 +70,11 @@ impl Gate {
         self.unapplied_bytes.load(Ordering::Relaxed)
     }
 
+    /// Bytes of frames that are committed to suspended tables and not applied.
+    pub fn apart_bytes(&self) -> u64 {
+        self.apart_bytes.load(Ordering::Relaxed)
+    }
+
     /// True when apply itself must let flushes go first.
     pub(super) fn is_over_budget(&self) -> bool {
         self.tail_bytes() > self.tail_bytes_max
@@ -98,14 +106,25 @@ impl Gate {
         self.update();
     }
 
-    pub(super) fn committed(&self, bytes: u64) {
-        self.unapplied_bytes.fetch_add(bytes, Ordering::Relaxed);
+    pub(super) fn committed(&self, bytes: u64, is_apart: bool) {
+        self.unapplied(is_apart).fetch_add(bytes, Ordering::Relaxed);
         self.update();
     }
 
-    pub(super) fn applied(&self, bytes: u64) {
+    pub(super) fn applied(&self, bytes: u64, is_apart: bool) {
+        self.unapplied(is_apart).fetch_sub(bytes, Ordering::Relaxed);
+        self.update();
+    }
+
+    /// What waits for a table is no longer counted with what waits for the others.
+    pub(super) fn set_apart(&self, bytes: u64) {
+        self.apart_bytes.fetch_add(bytes, Ordering::Relaxed);
         self.unapplied_bytes.fetch_sub(bytes, Ordering::Relaxed);
         self.update();
+    }
+
+    fn unapplied(&self, is_apart: bool) -> &AtomicU64 {
+        if is_apart { &self.apart_bytes } else { &self.unapplied_bytes }
     }
 
     /// Closes or opens by the counts as they are.
@@ -150,10 +169,23 @@ mod tests {
         assert!(!gate.admitted(), "751 of 800 is not yet an eighth free");
         gate.tail_grew(751, 700);
         assert!(gate.admitted());
-        gate.committed(81);
+        gate.committed(81, false);
         assert!(!gate.admitted());
-        gate.applied(81);
+        gate.applied(81, false);
         assert!(gate.admitted());
+    }
+
+    #[test]
+    fn what_waits_for_a_suspended_table_does_not_close_the_gate() {
+        let gate = Gate::new(800, 80);
+        gate.committed(81, false);
+        assert!(!gate.admitted());
+        gate.set_apart(81);
+        gate.committed(500, true);
+        assert!(gate.admitted());
+        assert_eq!((gate.unapplied_bytes(), gate.apart_bytes()), (0, 581));
+        gate.applied(581, true);
+        assert_eq!(gate.apart_bytes(), 0);
     }
 
     #[test]

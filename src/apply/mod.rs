@@ -29,8 +29,11 @@
 //!
 //! **Removing.** A drop or a `RemoveBefore` is a transaction like any other; it waits until no flush of its table is under way.
 //!
-//! **Trouble.** What may pass by itself (a full disk, too many open files) is tried again at every tick, with nothing lost. What
-//! will not (a damaged frame) suspends its table at the transaction before; all other tables go on.
+//! **Trouble.** What may pass by itself (a full disk, too many open files) is tried again after a pause that doubles up to a minute, with
+//! nothing lost. What will not (a damaged frame) suspends its table at the transaction before; all other tables go on. What is visible of
+//! a suspended table is flushed, so that it holds no memory, and what it still gets is counted apart, so that it does not close the
+//! gate; past `suspended_bytes` of all such tables, whoever sends to one of them waits. Somebody resumes it, if need be behind the
+//! transactions whose rows cannot be read: those are skipped for good, their definitions are not.
 //!
 //! Invariants, for every table: `flushed_txn <= frozen <= applied_txn <= seq_txn`. A snapshot at n has the rows of 1..=n once.
 //! Progress needs no notification: a tick finds every table with work. Applying begins from `flushed_txn` at every start
@@ -42,6 +45,7 @@
 
 mod config;
 mod progress;
+mod retry;
 mod trouble;
 mod txn;
 
@@ -61,10 +65,11 @@ mod gate;
 mod pool;
 mod scheduler;
 mod shared;
+mod suspension;
 
 pub use config::{ApplyConfig, CompactionConfig};
 pub use gate::Gate;
 pub use pool::{ApplyPaths, ApplyPool, TableView};
 pub use progress::TableProgress;
-pub use trouble::{ErrorTag, Trouble};
+pub use trouble::{ErrorTag, ResumeError, Trouble};
 pub use txn::{Data, Txn, TxnKind};

@@ -4,7 +4,7 @@ use super::gate::Gate;
 use super::segments::Segments;
 use super::shared::Shared;
 use super::table::ApplyTable;
-use super::{ApplyConfig, TableProgress, Trouble, Txn, TxnKind};
+use super::{ApplyConfig, ResumeError, TableProgress, Trouble, Txn, TxnKind};
 use crate::clock::Clock;
 use crate::io::Fs;
 use crate::schema::TableDef;
@@ -224,8 +224,10 @@ impl ApplyPool {
         table: &Arc<ApplyTable>,
     ) -> impl Future<Output = Result<(), Trouble>> + Send + use<> {
         let committed = table.progress.seq_txn();
-        table.want_flush(committed);
-        table.schedule(&self.shared);
+        if !table.progress.is_suspended() {
+            table.want_flush(committed);
+            table.schedule(&self.shared);
+        }
         let progress = table.progress.clone();
         async move { progress.wait_flushed(committed).await }
     }
@@ -235,15 +237,30 @@ impl ApplyPool {
         self.shared.scheduler.is_compacting()
     }
 
-    /// Lets a suspended table try again what suspended it. True when it was suspended and may go on.
-    pub fn resume(&self, id: TableId) -> bool {
-        let Some(table) = self.shared.table(id) else { return false };
-        let resumed = table.progress.resume();
-        if resumed {
-            self.shared.scheduler.retry();
-            table.schedule(&self.shared);
-        }
-        resumed
+    /// Stops a table: what is committed to it waits until it is resumed. True when it was going.
+    pub fn suspend(&self, id: TableId, message: &str) -> bool {
+        let table = self.shared.table(id);
+        table.is_some_and(|table| self.shared.suspend(&table, message.to_owned()))
+    }
+
+    /// Lets a suspended table try again what suspended it. With `from` it goes on with that transaction: the rows of those before
+    /// that are not visible are skipped for good once `flushed_txn` has passed them.
+    ///
+    /// # Errors
+    /// It is not suspended, stopped by our own mistake, or `from` is not one of the transactions that wait.
+    pub fn resume(&self, id: TableId, from: Option<SeqTxn>) -> Result<(), ResumeError> {
+        let table = self.shared.table(id).ok_or(ResumeError::NotSuspended)?;
+        self.shared.resume(&table, from)
+    }
+
+    /// True when too much waits for suspended tables: whoever sends to one of them must wait.
+    pub fn is_holding_up(&self) -> bool {
+        self.shared.is_holding_up()
+    }
+
+    /// True when whoever sends to this table must wait, because it is suspended and too much waits already.
+    pub fn is_held_up(&self, id: TableId) -> bool {
+        self.shared.table(id).is_some_and(|table| self.shared.is_held_up(&table))
     }
 
     /// The tables that have partitions beyond their time to live, each with the end of the last such partition: the caller
@@ -313,22 +330,23 @@ impl Shared {
         }
     }
 
-    /// Counts a transaction, then queues it: a worker takes off what it finds in the queue.
+    /// Counts a transaction and queues it.
     fn take_in(&self, table: &ApplyTable, txn: Txn) {
         if table.has(txn.seq_txn) {
             return;
         }
-        let (rows, bytes) = txn.size();
         if let TxnKind::Data(data) = &txn.kind {
             self.segments.committed(data);
         }
-        self.gate.committed(bytes);
-        table.progress.committed(txn.seq_txn, rows);
-        table.push(txn);
+        if txn.kind == TxnKind::Drop {
+            // What stopped it does not matter any more.
+            table.progress.resume();
+        }
+        table.push(txn, &self.gate);
     }
 
     fn tick(&self) {
-        self.scheduler.retry();
+        self.scheduler.retry(self.clock.monotonic());
         self.flush_aged();
         self.relieve_memory();
         self.schedule_all();

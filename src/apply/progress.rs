@@ -29,6 +29,8 @@ pub(super) enum Stage {
     Apply,
     /// Writing the tail into parts.
     Flush,
+    /// Merging parts, which keeps nothing from being visible.
+    Compact,
 }
 
 impl TableProgress {
@@ -146,10 +148,12 @@ impl TableProgress {
         }
     }
 
-    /// Forgets any trouble but our own mistakes, after which the table's state is in doubt. True when there was some.
-    pub(super) fn resume(&self) -> bool {
+    /// Forgets any trouble but our own mistakes, after which the table's state is in doubt.
+    pub(super) fn resume(&self) {
         let mut held = self.lock();
-        held.as_ref().is_some_and(|(_, t)| t.tag != ErrorTag::Internal) && held.take().is_some()
+        if held.as_ref().is_some_and(|(_, t)| t.tag != ErrorTag::Internal) {
+            *held = None;
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<(Stage, Trouble)>> {

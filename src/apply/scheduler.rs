@@ -5,6 +5,7 @@
 //! so that it is never in front of apply.
 
 use super::flush::FlushTask;
+use super::progress::Stage;
 use super::table::ApplyTable;
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -40,7 +41,7 @@ pub(super) struct Scheduler {
 struct Queues {
     turns: VecDeque<Arc<ApplyTable>>,
     flushes: VecDeque<FlushTask>,
-    /// Flushes that failed and are tried again at the next tick.
+    /// Flushes that failed and are tried again after a pause.
     failed_flushes: Vec<FlushTask>,
     /// Flushes that a worker is at.
     flushing: usize,
@@ -72,7 +73,7 @@ impl Scheduler {
         self.work.notify_all();
     }
 
-    /// Keeps a failed flush until the next tick.
+    /// Keeps a failed flush until its pause is over.
     pub(super) fn set_flush_aside(&self, task: FlushTask) {
         self.lock().failed_flushes.push(task);
     }
@@ -83,17 +84,20 @@ impl Scheduler {
         self.background.notify_all();
     }
 
-    /// Keeps a failed compaction until the next tick.
+    /// Keeps a failed compaction until its pause is over.
     pub(super) fn set_compaction_aside(&self, table: Arc<ApplyTable>) {
         self.lock().failed_compactions.push(table);
     }
 
-    /// Queues again what failed.
-    pub(super) fn retry(&self) {
+    /// Queues again what failed and has waited long enough.
+    pub(super) fn retry(&self, now: Duration) {
         let mut queues = self.lock();
         let queues = &mut *queues;
-        queues.flushes.extend(queues.failed_flushes.drain(..));
-        queues.compactions.extend(queues.failed_compactions.drain(..));
+        let is_due = |table: &ApplyTable, stage| table.retry(stage, |retry| retry.is_due(now));
+        let flushes = &mut queues.failed_flushes;
+        queues.flushes.extend(flushes.extract_if(.., |f| is_due(&f.table, Stage::Flush)));
+        let compactions = &mut queues.failed_compactions;
+        queues.compactions.extend(compactions.extract_if(.., |t| is_due(t, Stage::Compact)));
         self.work.notify_all();
         self.background.notify_all();
     }

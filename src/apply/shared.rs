@@ -196,7 +196,8 @@ impl Shared {
             let message = panic_message(panic.as_ref());
             for table in tables {
                 let message = message.clone();
-                table.fail(Stage::Apply, Trouble { tag: ErrorTag::Internal, message });
+                let trouble = Trouble { tag: ErrorTag::Internal, message };
+                self.fail(table, Stage::Apply, trouble);
             }
         }
     }

@@ -1,9 +1,12 @@
 //! One table in the pool: its transactions in order, and the state machine that lets one worker at a time apply them.
 
+use super::gate::Gate;
 use super::progress::Stage;
 use super::publication::Publication;
+use super::retry::Retry;
+use super::segments::Usage;
 use super::turn::TurnState;
-use super::{TableProgress, Trouble, Txn, TxnKind};
+use super::{TableProgress, Txn, TxnKind};
 use crate::schema::TableDef;
 use crate::storage::{Snapshot, TableDir, TableSchema, TableStore};
 use crate::types::{SeqTxn, TableId};
@@ -22,6 +25,8 @@ pub(super) struct ApplyTable {
     pub(super) queue: Mutex<Queue>,
     pub(super) turn: Mutex<TurnState>,
     pub(super) publication: Mutex<Publication>,
+    /// By [`Stage`]: when failed work is tried again.
+    retries: Mutex<[Retry; 3]>,
     /// There once transaction 1 is applied.
     store: OnceLock<Arc<TableStore>>,
 }
@@ -31,6 +36,12 @@ pub(super) struct ApplyTable {
 pub(super) struct Queue {
     /// Committed and not applied, dense.
     pub(super) pending: VecDeque<Txn>,
+    /// Bytes of `pending`, as the gate counts them.
+    pub(super) pending_bytes: u64,
+    /// The gate counts `pending` apart from what other tables wait for: the table was suspended and has not caught up.
+    pub(super) is_apart: bool,
+    /// Rows up to here are passed over.
+    skip_to: SeqTxn,
     /// The last transaction that came in.
     pub(super) last: SeqTxn,
     pub(super) phase: Phase,
@@ -58,6 +69,8 @@ pub(super) enum Phase {
 pub(super) enum Chunk {
     /// Consecutive transactions with rows.
     Data(Vec<Txn>),
+    /// Consecutive transactions with rows that somebody asked to pass over.
+    Skipped(Vec<Txn>),
     /// One transaction of another kind.
     Other(Txn),
 }
@@ -79,6 +92,9 @@ impl ApplyTable {
     fn with_flushed(id: TableId, flushed: SeqTxn) -> ApplyTable {
         let queue = Queue {
             pending: VecDeque::new(),
+            pending_bytes: 0,
+            is_apart: false,
+            skip_to: SeqTxn::NONE,
             last: flushed,
             phase: Phase::Idle,
             flush_to: flushed,
@@ -91,6 +107,7 @@ impl ApplyTable {
             queue: Mutex::new(queue),
             turn: Mutex::default(),
             publication: Mutex::default(),
+            retries: Mutex::default(),
             store: OnceLock::new(),
         }
     }
@@ -137,11 +154,32 @@ impl ApplyTable {
     ///
     /// # Panics
     /// A transaction is missing before this one: the sequencer numbers them without gaps.
-    pub(super) fn push(&self, txn: Txn) {
+    pub(super) fn push(&self, txn: Txn, gate: &Gate) {
         let mut queue = lock(&self.queue);
         assert_eq!(txn.seq_txn, queue.last.next(), "transactions of table {} are dense", self.id);
         queue.last = txn.seq_txn;
+        let (rows, bytes) = txn.size();
+        queue.pending_bytes += bytes;
+        gate.committed(bytes, queue.is_apart);
+        self.progress.committed(txn.seq_txn, rows);
         queue.pending.push_back(txn);
+    }
+
+    /// What to know of failed work, or to change.
+    pub(super) fn retry<T>(&self, stage: Stage, change: impl FnOnce(&mut Retry) -> T) -> T {
+        change(&mut lock(&self.retries)[stage as usize])
+    }
+
+    /// The work of a stage has succeeded.
+    pub(super) fn succeeded(&self, stage: Stage) {
+        self.retry(stage, |retry| *retry = Retry::default());
+        self.progress.recovered(stage);
+    }
+
+    /// Asks for the rows up to `txn` to be passed over.
+    pub(super) fn skip_to(&self, txn: SeqTxn) {
+        let mut queue = lock(&self.queue);
+        queue.skip_to = queue.skip_to.max(txn);
     }
 
     /// Asks for everything up to `txn` to be flushed.
@@ -154,8 +192,18 @@ impl ApplyTable {
     pub(super) fn next_chunk(&self) -> Option<Chunk> {
         let queue = lock(&self.queue);
         let first = queue.pending.front()?;
+        if let Some(drop) = self.pending_drop(&queue) {
+            return Some(Chunk::Other(drop.clone()));
+        }
         if !matches!(first.kind, TxnKind::Data(_)) {
             return Some(Chunk::Other(first.clone()));
+        }
+        if first.seq_txn <= queue.skip_to {
+            let is_skipped =
+                |txn: &&Txn| matches!(txn.kind, TxnKind::Data(_)) && txn.seq_txn <= queue.skip_to;
+            return Some(Chunk::Skipped(
+                queue.pending.iter().take_while(is_skipped).cloned().collect(),
+            ));
         }
         let (mut rows, mut bytes) = (0, 0);
         let fits = |txn: &&Txn| {
@@ -169,18 +217,38 @@ impl ApplyTable {
         Some(Chunk::Data(txns.collect()))
     }
 
-    /// Takes the transactions up to `txn` out of the queue: they are visible. Returns their rows and bytes.
-    pub(super) fn applied(&self, txn: SeqTxn, now: Duration) -> (u64, u64) {
+    /// The drop of a table that exists: nothing before it is wanted any more, damaged or not.
+    pub(super) fn pending_drop<'a>(&self, queue: &'a Queue) -> Option<&'a Txn> {
+        self.store()?;
+        queue.pending.back().filter(|txn| txn.kind == TxnKind::Drop)
+    }
+
+    /// Takes the transactions up to `txn` out of the queue: they are visible. Returns how many rows they have.
+    pub(super) fn applied(&self, txn: SeqTxn, now: Duration, gate: &Gate) -> u64 {
         let mut queue = lock(&self.queue);
         let (mut rows, mut bytes) = (0, 0);
         while let Some(done) = queue.pending.pop_front_if(|t| t.seq_txn <= txn) {
             rows += done.size().0;
             bytes += done.size().1;
         }
+        queue.pending_bytes -= bytes;
+        gate.applied(bytes, queue.is_apart);
+        queue.is_apart &= !queue.pending.is_empty();
         queue.tail_since.get_or_insert(now);
         drop(queue);
         self.progress.applied(txn, rows);
-        (rows, bytes)
+        rows
+    }
+
+    /// Segments of the transactions that wait.
+    pub(super) fn pending_usage(&self) -> Usage {
+        let mut usage = Usage::default();
+        for txn in &lock(&self.queue).pending {
+            if let TxnKind::Data(data) = &txn.kind {
+                *usage.entry(data.key()).or_default() += 1;
+            }
+        }
+        usage
     }
 
     /// True when the tail is to be frozen now.
@@ -193,15 +261,6 @@ impl ApplyTable {
         let mut queue = lock(&self.queue);
         queue.frozen = self.progress.applied_txn();
         queue.tail_since = None;
-    }
-
-    /// Says what is wrong, once.
-    pub(super) fn fail(&self, stage: Stage, trouble: Trouble) {
-        if self.progress.fail(stage, trouble.clone()) {
-            let what = if trouble.tag.is_transient() { "waits" } else { "is suspended" };
-            let name = self.store().map(|s| s.load().schema.def().name.clone()).unwrap_or_default();
-            tracing::error!(table = %self.id, %name, %trouble, "the table {what}");
-        }
     }
 }
 

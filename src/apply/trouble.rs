@@ -2,6 +2,7 @@
 
 use crate::io::IoError;
 use crate::storage::StorageError;
+use crate::types::SeqTxn;
 use crate::wal::WalError;
 use std::fmt;
 
@@ -21,8 +22,30 @@ pub enum ErrorTag {
     CorruptWal,
     /// A part is not what was written.
     CorruptPart,
+    /// Somebody asked for it.
+    OnRequest,
     /// Our own mistake: an invariant does not hold.
     Internal,
+}
+
+/// Why a table is not resumed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ResumeError {
+    /// Nothing is skipped of a table that goes on by itself.
+    #[error("the table is not suspended")]
+    NotSuspended,
+    /// The table's state is in doubt after our own mistake: only a start reads it anew.
+    #[error("an internal error stopped the table; it goes on after the next start")]
+    InDoubt,
+    /// Only transactions that are committed and not visible can be skipped.
+    #[error("the next transaction must be one of {first} to {last}")]
+    OutOfRange {
+        /// The first that is not visible.
+        first: SeqTxn,
+        /// The one after the last committed.
+        last: SeqTxn,
+    },
 }
 
 /// A failure that keeps a table's rows from being visible or flushed.
@@ -35,7 +58,7 @@ pub struct Trouble {
 }
 
 impl ErrorTag {
-    /// True when waiting may help: the work is tried again at every tick. Otherwise the table is suspended until
+    /// True when waiting may help: the work is tried again after a pause. Otherwise the table is suspended until
     /// somebody resumes it.
     pub fn is_transient(self) -> bool {
         match self {
@@ -43,7 +66,10 @@ impl ErrorTag {
             | ErrorTag::TooManyOpenFiles
             | ErrorTag::OutOfMemory
             | ErrorTag::Io => true,
-            ErrorTag::CorruptWal | ErrorTag::CorruptPart | ErrorTag::Internal => false,
+            ErrorTag::CorruptWal
+            | ErrorTag::CorruptPart
+            | ErrorTag::OnRequest
+            | ErrorTag::Internal => false,
         }
     }
 
@@ -67,6 +93,7 @@ impl fmt::Display for ErrorTag {
             ErrorTag::Io => "IO ERROR",
             ErrorTag::CorruptWal => "CORRUPT WAL",
             ErrorTag::CorruptPart => "CORRUPT PART",
+            ErrorTag::OnRequest => "ON REQUEST",
             ErrorTag::Internal => "INTERNAL ERROR",
         })
     }

@@ -51,7 +51,6 @@ impl ApplyTable {
         lock(&self.queue).phase = Phase::Running;
         let end = shared.clock.monotonic() + Duration::from_millis(shared.config.turn_ms);
         let mut state = lock(&self.turn);
-        let mut failed = false;
         loop {
             if self.is_freeze_due() {
                 self.freeze(&mut state, shared);
@@ -63,8 +62,7 @@ impl ApplyTable {
                 Ok(Step::Applied) if shared.clock.monotonic() < end => {}
                 Ok(_) => break,
                 Err(trouble) => {
-                    self.fail(Stage::Apply, trouble);
-                    failed = true;
+                    shared.fail(self, Stage::Apply, trouble);
                     break;
                 }
             }
@@ -75,8 +73,7 @@ impl ApplyTable {
         drop(state);
         shared.relieve_memory();
         let mut queue = lock(&self.queue);
-        // What failed is tried again at the next tick, not in a circle.
-        if !failed && self.has_work(&queue, shared) {
+        if self.has_work(&queue, shared) {
             queue.phase = Phase::Queued;
             shared.scheduler.push_turn(self.clone());
         } else {
@@ -89,12 +86,19 @@ impl ApplyTable {
         if queue.is_freeze_due(self.progress.applied_txn()) {
             return true;
         }
-        match queue.pending.front().map(|txn| &txn.kind) {
+        let next = self.pending_drop(queue).or(queue.pending.front());
+        match next.map(|txn| &txn.kind) {
             None => false,
             Some(_) if self.progress.is_suspended() => false,
+            // What failed is tried again after its pause, not in a circle.
+            Some(_) if !self.is_due(Stage::Apply, shared) => false,
             Some(TxnKind::RemoveBefore(_) | TxnKind::Drop) => self.is_settled(),
             Some(_) => !shared.must_wait_for_memory(),
         }
+    }
+
+    fn is_due(&self, stage: Stage, shared: &Shared) -> bool {
+        self.retry(stage, |retry| retry.is_due(shared.clock.monotonic()))
     }
 
     fn step(
@@ -106,6 +110,7 @@ impl ApplyTable {
             None => Ok(Step::Waits),
             Some(Chunk::Data(_)) if shared.must_wait_for_memory() => Ok(Step::Waits),
             Some(Chunk::Data(txns)) => self.apply_data(&txns, state, shared),
+            Some(Chunk::Skipped(txns)) => Ok(self.apply_skipped(&txns, state, shared)),
             Some(Chunk::Other(txn)) => self.apply_other(txn, state, shared),
         }
     }
@@ -145,6 +150,21 @@ impl ApplyTable {
         }
     }
 
+    /// Passes over rows as somebody asked for, and has the catalog remember it.
+    fn apply_skipped(&self, txns: &[Txn], state: &mut TurnState, shared: &Shared) -> Step {
+        let (Some(first), Some(last)) = (txns.first(), txns.last()) else { return Step::Waits };
+        self.publish(|next, _| next.applied_txn = last.seq_txn);
+        let rows: u64 = txns.iter().map(|txn| txn.size().0).sum();
+        for (_, data) in txns.iter().filter_map(Txn::frame) {
+            *state.usage.entry(data.key()).or_default() += 1;
+        }
+        tracing::warn!(table = %self.id, from = %first.seq_txn, to = %last.seq_txn, rows,
+            "rows were skipped as somebody asked for");
+        self.applied(last.seq_txn, shared.clock.monotonic(), &shared.gate);
+        self.want_flush(last.seq_txn);
+        Step::Applied
+    }
+
     fn apply_other(
         self: &Arc<ApplyTable>,
         txn: Txn,
@@ -180,9 +200,8 @@ impl ApplyTable {
 
     /// Counts transactions up to `upto`, which have been published.
     fn finish(&self, upto: SeqTxn, txns: usize, shared: &Shared) {
-        let (rows, bytes) = self.applied(upto, shared.clock.monotonic());
-        shared.gate.applied(bytes);
-        self.progress.recovered(Stage::Apply);
+        let rows = self.applied(upto, shared.clock.monotonic(), &shared.gate);
+        self.succeeded(Stage::Apply);
         metrics::APPLY_ROWS.increment(rows);
         metrics::APPLY_TRANSACTIONS.increment(txns as u64);
     }
@@ -255,6 +274,7 @@ impl ApplyTable {
         self.store().iter().for_each(|store| store.dir().mark_dropped());
         shared.gate.tail_grew(state.bytes, 0);
         shared.segments.release(&std::mem::take(&mut state.usage));
+        shared.segments.release(&self.pending_usage());
         *state = TurnState::default();
         shared.forget(self.id);
         self.finish(txn, 1, shared);

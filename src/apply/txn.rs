@@ -47,10 +47,13 @@ pub struct Data {
 }
 
 impl Txn {
-    /// Rows and frame bytes that it brings.
+    /// Rows that it brings, and what it weighs while it waits: the bytes of its frame, or its own when those are more, so that a
+    /// million small ones are not taken for nothing.
     pub(super) fn size(&self) -> (u64, u64) {
         match &self.kind {
-            TxnKind::Data(data) => (u64::from(data.rows), u64::from(data.len)),
+            TxnKind::Data(data) => {
+                (u64::from(data.rows), u64::from(data.len).max(size_of::<Txn>() as u64))
+            }
             _ => (0, 0),
         }
     }

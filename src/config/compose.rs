@@ -67,6 +67,7 @@ impl Settings {
             workers: self.apply.workers,
             memory_budget: self.apply.memory_bytes,
             unapplied_bytes: self.apply.unapplied_bytes,
+            suspended_bytes: self.apply.suspended_bytes,
             flush_bytes: self.apply.flush_bytes,
             flush_age_ms: self.apply.flush_age_ms,
             compaction: CompactionConfig {

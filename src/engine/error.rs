@@ -43,4 +43,7 @@ pub enum IngestError {
     /// Rows could not be appended to the WAL; they are still pending and a later commit may succeed.
     #[error(transparent)]
     Wal(#[from] WalError),
+    /// A table of the request is suspended and too much waits for it already.
+    #[error("a table of this request is suspended, and too much waits for it already")]
+    HeldUp,
 }

@@ -13,6 +13,7 @@ use crate::codec::{LineError, LineSplitter, Parser, Precision, Reason, Split};
 use crate::metrics;
 use crate::schema::{Definition, Table};
 use crate::sequencer::{FrameRef, Progress, Receipt};
+use crate::types::TableId;
 use crate::wal::{Appended, FrameMeta, Lease};
 use bytes::{Buf, BytesMut};
 use std::path::PathBuf;
@@ -84,6 +85,8 @@ pub struct Session {
     counts: ReplyCounts,
     /// Requests for a reply that no call of [`Session::ingest`] has returned yet: one that fails returns none.
     acks: Vec<AckRequest>,
+    /// Tables of the last commit, noted while suspended tables hold up who sends to them.
+    last_tables: Vec<TableId>,
     /// Refused lines, kept for a caller that answers with them.
     kept: Option<Vec<Rejected>>,
 }
@@ -107,6 +110,7 @@ impl Session {
             pending_since: None,
             counts: ReplyCounts::default(),
             acks: Vec::new(),
+            last_tables: Vec::new(),
             kept: None,
             shared,
             origin,
@@ -247,6 +251,10 @@ impl Session {
         let mut receipt = self.shared.receipt(appended, self.progress.clone(), self.ordinal);
         receipt.definitions = definitions;
         self.shared.sequencer.push(receipt);
+        self.last_tables.clear();
+        if self.shared.apply.is_holding_up() {
+            self.last_tables.extend(pending_tables(&self.rows));
+        }
         self.rows.clear();
         self.counts.lines += rows;
         self.pending_bytes = 0;
@@ -256,6 +264,14 @@ impl Session {
             self.rows.forget_series();
         }
         Ok(self.ordinal)
+    }
+
+    /// True when the session must take no more lines for now: it sends to a suspended table for which too much waits already.
+    pub fn is_held_up(&self) -> bool {
+        let apply = &self.shared.apply;
+        let recent = self.last_tables.iter().copied();
+        apply.is_holding_up()
+            && recent.chain(pending_tables(&self.rows)).any(|table| apply.is_held_up(table))
     }
 
     /// Rows that no commit has taken yet.
@@ -439,6 +455,11 @@ impl Shared {
             ..Receipt::without_frames(progress, ordinal)
         }
     }
+}
+
+/// The tables that a commit would have rows of.
+fn pending_tables(rows: &RowBuilder) -> impl Iterator<Item = TableId> {
+    rows.batches().filter(|batch| batch.rows() > 0).map(|batch| batch.table)
 }
 
 /// All that the log does not hold yet of the tables in this commit.

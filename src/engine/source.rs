@@ -2,10 +2,12 @@
 
 use super::Engine;
 use super::open::{DEFAULT_DATABASE, Shared};
+use crate::apply::ResumeError;
 use crate::query::{Command, CommandError, Pending, Source, Suspension, TableStatus};
 use crate::schema::Table;
 use crate::sequencer::{Change, Progress, Receipt};
 use crate::storage::Snapshot;
+use crate::types::SeqTxn;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -70,13 +72,31 @@ impl Source for EngineSource {
                     }
                 }
                 Command::Flush { table: Some(name) } => {
-                    let table = self.0.logged_table(database, &name);
-                    let table = table.ok_or(CommandError::NoSuchTable(name))?;
+                    let table = self.table(database, name)?;
                     self.0.flush(Some(table)).await
                 }
                 Command::Flush { table: None } => self.0.flush(None).await,
+                Command::SuspendWal { name } => {
+                    let table = self.table(database, name)?;
+                    self.0.apply.suspend(table.id(), "a statement asked for it");
+                    Ok(())
+                }
+                Command::ResumeWal { name, from } => {
+                    let table = self.table(database, name)?;
+                    self.0.resume(&table, from).await
+                }
+                Command::ApplyWal { name } => {
+                    let table = self.table(database, name)?;
+                    self.0.applied(&table).await
+                }
             }
         })
+    }
+}
+
+impl EngineSource {
+    fn table(&self, database: &str, name: String) -> Result<Arc<Table>, CommandError> {
+        self.0.logged_table(database, &name).ok_or(CommandError::NoSuchTable(name))
     }
 }
 
@@ -124,6 +144,28 @@ impl Shared {
         self.sequencer.push(Receipt { change: Some(change), ..receipt });
         progress.reached(1).await;
         Ok(())
+    }
+
+    /// Lets a suspended table go on. Where rows are to be skipped, returns once that is on the device: a start would try them again.
+    async fn resume(&self, table: &Table, from: Option<SeqTxn>) -> Result<(), CommandError> {
+        let resumed = self.apply.resume(table.id(), from);
+        match (resumed, from) {
+            // Resuming what goes on by itself changes nothing.
+            (Ok(()) | Err(ResumeError::NotSuspended), None) => Ok(()),
+            (Err(error), _) => Err(CommandError::Refused(error.to_string())),
+            (Ok(()), Some(from)) => {
+                let Some(progress) = self.apply.progress(table.id()) else { return Ok(()) };
+                let flushed = progress.wait_flushed(SeqTxn(from.0.saturating_sub(1))).await;
+                flushed.map_err(|trouble| CommandError::Failed(trouble.to_string()))
+            }
+        }
+    }
+
+    /// Returns once all that is committed to the table now is visible.
+    async fn applied(&self, table: &Table) -> Result<(), CommandError> {
+        let Some(progress) = self.apply.progress(table.id()) else { return Ok(()) };
+        let applied = progress.wait_applied(progress.seq_txn()).await;
+        applied.map_err(|trouble| CommandError::Failed(trouble.to_string()))
     }
 
     /// Returns once all that is committed now, in one table or in all, is in Parquet and no compaction is due.

@@ -53,7 +53,7 @@ impl Engine {
     /// Takes all lines of `body`, of which the last needs no newline, and returns once what could be written is durable.
     ///
     /// # Errors
-    /// The WAL refuses the append. Lines before may have been committed.
+    /// The WAL refuses the append, or a suspended table has no room for more. Lines before may have been committed.
     pub async fn write_lines(
         &self,
         database: Arc<str>,
@@ -67,6 +67,9 @@ impl Engine {
         let mut body = BytesMut::from(body);
         // An `# ack` in a request needs no reply of its own: the answer is one. Its counts must not be lost.
         let taken = session.ingest(&mut body)?;
+        if session.is_held_up() {
+            return Err(IngestError::HeldUp);
+        }
         session.finish(&mut body, true)?;
         let ordinal = session.commit()?;
         session.progress().reached(ordinal).await;

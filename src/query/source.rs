@@ -1,4 +1,4 @@
-//! What queries need from the server around them: names, snapshots, progress, and the two commands.
+//! What queries need from the server around them: names, snapshots, progress, and the commands.
 
 use crate::storage::Snapshot;
 use crate::types::{SeqTxn, TableId};
@@ -78,6 +78,23 @@ pub enum Command {
     Flush {
         /// Of one table, or of every table of the server.
         table: Option<String>,
+    },
+    /// Let what is committed to a table wait.
+    SuspendWal {
+        /// Its name within the database.
+        name: String,
+    },
+    /// Let a suspended table go on.
+    ResumeWal {
+        /// Its name within the database.
+        name: String,
+        /// The transaction to go on with: the rows of those before are skipped.
+        from: Option<SeqTxn>,
+    },
+    /// Wait until all that is committed to a table now is visible.
+    ApplyWal {
+        /// Its name within the database.
+        name: String,
     },
 }
 

@@ -1,12 +1,13 @@
 //! Which statements there are: parses one, lets queries through, recognises commands, refuses the rest by name.
 
 use super::{Command, QueryError};
+use crate::types::SeqTxn;
 use datafusion::common::DataFusionError;
 use datafusion::sql::parser::{DFParser, DFParserBuilder, Statement};
 use datafusion::sql::sqlparser::ast::{ObjectName, ObjectType, Statement as Sql};
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::keywords::Keyword;
-use datafusion::sql::sqlparser::parser::ParserError;
+use datafusion::sql::sqlparser::parser::{Parser as SqlParser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
 
 /// A statement that may be carried out.
@@ -47,6 +48,9 @@ pub(super) fn parse(sql: &str) -> Result<Parsed, QueryError> {
     let mut parser = DFParserBuilder::new(tokens).build().map_err(in_sql)?;
     if let Some(flush) = parse_flush(&mut parser, sql)? {
         return Ok(flush);
+    }
+    if let Some(command) = parse_wal(&mut parser, sql)? {
+        return Ok(command);
     }
     let mut statements = parser.parse_statements().map_err(in_sql)?;
     match (statements.pop_front(), statements.pop_front()) {
@@ -90,6 +94,60 @@ fn parse_flush(parser: &mut DFParser<'_>, sql: &str) -> Result<Option<Parsed>, Q
     Ok(Some(Parsed::Command { database, command: Command::Flush { table } }))
 }
 
+/// `ALTER TABLE name { SUSPEND WAL | RESUME WAL [FROM TXN n] | APPLY WAL }`, which only servers with a WAL a table know.
+fn parse_wal(parser: &mut DFParser<'_>, sql: &str) -> Result<Option<Parsed>, QueryError> {
+    let tokens = &mut parser.parser;
+    let begin = tokens.index();
+    if !tokens.parse_keywords(&[Keyword::ALTER, Keyword::TABLE]) {
+        return Ok(None);
+    }
+    let Ok(name) = tokens.parse_object_name(false) else {
+        rewind(tokens, begin);
+        return Ok(None);
+    };
+    let (verb, object) = (tokens.next_token(), tokens.next_token());
+    let is = |token: &Token, word: &str| token.to_string().eq_ignore_ascii_case(word);
+    if !is(&object.token, "WAL") {
+        rewind(tokens, begin);
+        return Ok(None);
+    }
+    let mut parse = || {
+        let from = match is(&verb.token, "RESUME") && tokens.parse_keyword(Keyword::FROM) {
+            true => {
+                let unit = tokens.next_token();
+                if !is(&unit.token, "TXN") && !is(&unit.token, "TRANSACTION") {
+                    return tokens.expected("TXN", unit);
+                }
+                Some(SeqTxn(tokens.parse_literal_uint()?))
+            }
+            false => None,
+        };
+        while tokens.consume_token(&Token::SemiColon) {}
+        tokens.expect_token(&Token::EOF)?;
+        Ok(from)
+    };
+    let from =
+        parse().map_err(|error: ParserError| QueryError::from_datafusion(&error.into(), sql))?;
+    let (database, name) = split(&name)?;
+    let command = match verb.token.to_string().to_ascii_uppercase().as_str() {
+        "SUSPEND" => Command::SuspendWal { name },
+        "RESUME" => Command::ResumeWal { name, from },
+        "APPLY" => Command::ApplyWal { name },
+        other => {
+            let message =
+                format!("there are SUSPEND WAL, RESUME WAL and APPLY WAL, not {other} WAL");
+            return Err(QueryError::statement(message));
+        }
+    };
+    Ok(Some(Parsed::Command { database, command }))
+}
+
+fn rewind(tokens: &mut SqlParser<'_>, index: usize) {
+    while tokens.index() > index {
+        tokens.prev_token();
+    }
+}
+
 fn admit(statement: Statement) -> Result<Parsed, QueryError> {
     let refused = match &statement {
         Statement::Explain(_) => return Ok(Parsed::Query(Box::new(statement))),
@@ -118,8 +176,8 @@ fn admit(statement: Statement) -> Result<Parsed, QueryError> {
     Err(QueryError::statement(format!("{} is not supported: {refused}", verb(&statement))))
 }
 
-const REFUSED: &str =
-    "there are SELECT, EXPLAIN, DESCRIBE, SHOW, DROP TABLE [IF EXISTS] name and FLUSH [TABLE name]";
+const REFUSED: &str = "there are SELECT, EXPLAIN, DESCRIBE, SHOW, DROP TABLE [IF EXISTS] name, FLUSH [TABLE name] and \
+     ALTER TABLE name SUSPEND | RESUME | APPLY WAL";
 
 /// `SHOW TABLES` answers one column, as QuestDB does, not the four of `information_schema`.
 fn show_tables(statement: &Sql) -> Result<Parsed, QueryError> {
@@ -235,6 +293,25 @@ mod tests {
             let message = refusal(sql);
             assert!(message.starts_with(begin), "{sql}: {message}");
         }
+    }
+
+    #[test]
+    fn the_wal_of_a_table_is_suspended_resumed_and_waited_for() {
+        let name = || "Cpu".to_owned();
+        let resume =
+            |from: Option<u64>| Command::ResumeWal { name: name(), from: from.map(SeqTxn) };
+        assert_eq!(
+            command("alter table Cpu suspend wal;"),
+            (None, Command::SuspendWal { name: name() })
+        );
+        assert_eq!(command("ALTER TABLE d.Cpu RESUME WAL"), (Some("d".into()), resume(None)));
+        assert_eq!(command("ALTER TABLE Cpu RESUME WAL FROM TXN 12"), (None, resume(Some(12))));
+        assert_eq!(command("ALTER TABLE Cpu RESUME WAL FROM TRANSACTION 1").1, resume(Some(1)));
+        assert_eq!(command("ALTER TABLE 'Cpu' APPLY WAL").1, Command::ApplyWal { name: name() });
+        for sql in ["ALTER TABLE t RESUME WAL FROM 3", "ALTER TABLE t APPLY WAL FROM TXN 3"] {
+            parse(sql).expect_err(sql);
+        }
+        assert!(refusal("ALTER TABLE t DROP WAL").contains("not DROP WAL"));
     }
 
     #[test]

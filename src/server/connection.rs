@@ -184,7 +184,8 @@ impl Connection {
     async fn wait(&mut self, stop: &CancellationToken) -> Result<Wake, End> {
         let gate = self.context.engine.gate();
         let admitted = gate.admitted();
-        let stalled = self.full_disk.is_some() || !admitted;
+        // No event tells when a suspended table lets go: the timer that counts the wait looks again.
+        let stalled = self.full_disk.is_some() || !admitted || self.session.is_held_up();
         let may_read = !stalled && self.replies.has_room();
         let before = self.context.clock.monotonic();
         let under_way = self.next_step();

@@ -1,7 +1,7 @@
-//! Drops, partitions beyond their time to live, and tables that damage stops.
+//! Drops, and partitions beyond their time to live.
 
 use crate::apply_lab::{HOUR, Lab, ROWS, block_on, check_whole, quiet, sorted_values};
-use headwater::apply::{ErrorTag, TxnKind};
+use headwater::apply::TxnKind;
 use headwater::types::SeqTxn;
 use std::time::Duration;
 
@@ -88,87 +88,4 @@ fn only_whole_partitions_expire_and_time_stands_still_without_new_rows() {
     assert_eq!(lab.pool().expired(|_| None), []);
     lab.clock.advance(Duration::from_secs(100 * 3600));
     assert_eq!(lab.pool().expired(ttl(4)), [(table, HOUR)], "the newest row is at five");
-}
-
-#[test]
-fn a_damaged_frame_suspends_its_table_and_no_other() {
-    let mut lab = Lab::new(quiet());
-    let (table, other) = (lab.create(1), lab.create(2));
-    lab.write(table, 0);
-    let data = lab.append(table, 1, 1);
-    let segment = lab.path("wal").join(format!("{}/{}.wal", data.writer, data.segment));
-    let mut bytes = std::fs::read(&segment).unwrap();
-    let place = usize::try_from(data.offset).unwrap() + data.len as usize - 1;
-    bytes[place] ^= 1;
-    write_in_place(&segment, &bytes);
-    lab.commit(table, TxnKind::Data(data));
-    lab.write(table, 2);
-    lab.write(other, 0);
-    let progress = lab.pool().progress(table).unwrap();
-    let trouble = block_on(progress.wait_applied(SeqTxn(5))).unwrap_err();
-    assert_eq!(trouble.tag, ErrorTag::CorruptWal);
-    assert!(trouble.message.contains(".wal is damaged at bytes"), "{trouble}");
-    assert!(progress.is_suspended());
-    check_whole(&lab.snapshot(table));
-    assert_eq!(lab.snapshot(table).applied_txn, SeqTxn(3));
-    lab.pool().tick();
-    assert!(block_on(lab.pool().flush(table)).is_err());
-    check_whole(&lab.flush(other));
-
-    bytes[place] ^= 1;
-    write_in_place(&segment, &bytes);
-    assert!(lab.pool().resume(table));
-    assert!(!lab.pool().resume(other));
-    check_whole(&lab.applied(table));
-    check_whole(&lab.flush(table));
-}
-
-#[test]
-fn a_missing_segment_suspends_its_table() {
-    let mut lab = Lab::new(quiet());
-    let table = lab.create(1);
-    let data = lab.append(table, 0, 1);
-    lab.close_writers();
-    std::fs::remove_file(lab.path("wal").join(format!("{}/{}.wal", data.writer, data.segment)))
-        .unwrap();
-    let txn = lab.commit(table, TxnKind::Data(data));
-    let progress = lab.pool().progress(table).unwrap();
-    let trouble = block_on(progress.wait_applied(txn)).unwrap_err();
-    assert_eq!(trouble.tag, ErrorTag::CorruptWal);
-}
-
-#[test]
-fn a_flush_that_fails_is_tried_again_with_nothing_lost() {
-    let mut lab = Lab::new(quiet());
-    let table = lab.create(1);
-    let last = lab.write(table, 0);
-    lab.applied(table);
-    // A file stands where the table's folder should be.
-    let blocker = lab.path("tables").join("t1~1");
-    std::fs::write(&blocker, b"in the way").unwrap();
-    let progress = lab.pool().progress(table).unwrap();
-    block_on(async {
-        let mut flush = std::pin::pin!(lab.pool().flush(table));
-        let waiting = std::future::poll_fn(|context| {
-            assert!(flush.as_mut().poll(context).is_pending());
-            std::task::Poll::Ready(())
-        });
-        waiting.await;
-    });
-    while progress.trouble().is_none() {
-        std::thread::yield_now();
-    }
-    assert!(!progress.is_suspended());
-    check_whole(&lab.snapshot(table));
-    std::fs::remove_file(blocker).unwrap();
-    lab.pool().tick();
-    block_on(progress.wait_flushed(last)).unwrap();
-    check_whole(&lab.snapshot(table));
-    assert_eq!(progress.trouble(), None);
-}
-
-fn write_in_place(path: &std::path::Path, bytes: &[u8]) {
-    use std::os::unix::fs::FileExt;
-    let file = std::fs::OpenOptions::new().write(true).open(path).unwrap();
-    file.write_all_at(bytes, 0).unwrap();
 }

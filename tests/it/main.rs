@@ -5,6 +5,7 @@
 mod apply_flush;
 mod apply_lab;
 mod apply_removal;
+mod apply_trouble;
 mod apply_visible;
 mod codec_agreement;
 mod codec_corpus;

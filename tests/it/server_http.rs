@@ -135,6 +135,22 @@ fn statements_are_answered_in_both_shapes() {
     assert_eq!(wrong.status, 400);
     assert_eq!(wrong.json()["position"], 0);
     assert_eq!(server.get("/api/v3/query_sql?q=SELECT%201&format=xml").status, 400);
+    let alter = |what: &str| {
+        let what = what.replace(' ', "%20");
+        server.get(&format!("/exec?query=ALTER%20TABLE%20weather%20{what}")).json()
+    };
+    let query =
+        "SELECT%20suspended,%20%22errorTag%22%20FROM%20wal_tables()%20WHERE%20name='weather'";
+    let state = || server.get(&format!("/exec?query={query}")).json()["dataset"].clone();
+    assert_eq!(alter("SUSPEND WAL")["ddl"], "OK");
+    assert_eq!(state(), serde_json::json!([[true, "ON REQUEST"]]));
+    assert_eq!(server.post("/write", &[], b"weather,city=Rome temp=29").status, 204);
+    assert!(alter("APPLY WAL")["error"].as_str().unwrap().contains("ON REQUEST"));
+    assert!(alter("RESUME WAL FROM TXN 99")["error"].as_str().unwrap().contains("must be one of"));
+    assert_eq!(alter("RESUME WAL")["ddl"], "OK");
+    assert_eq!(alter("APPLY WAL")["ddl"], "OK");
+    let exec = server.get("/exec?query=SELECT%20count(*)%20FROM%20weather").json();
+    assert_eq!(exec["dataset"], serde_json::json!([[2]]));
     assert_eq!(server.get("/exec?query=DROP%20TABLE%20weather").json()["ddl"], "OK");
 }
 

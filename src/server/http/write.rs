@@ -100,6 +100,9 @@ async fn write(
 }
 
 fn not_written(shape: Shape, error: &IngestError) -> Response {
+    if matches!(error, IngestError::HeldUp) {
+        return later(shape, error);
+    }
     tracing::error!(%error, "a request's rows cannot be written to the WAL");
     if matches!(error, IngestError::Wal(wal) if wal.is_no_space()) {
         return later(shape, "no room on the disk");

@@ -1,0 +1,53 @@
+//! When work that failed is tried again: after a pause that doubles with every failure.
+
+use std::time::Duration;
+
+/// The pause after the first failure.
+const PAUSE_MIN: Duration = Duration::from_millis(500);
+/// The longest pause.
+const PAUSE_MAX: Duration = Duration::from_secs(60);
+
+/// One kind of work of one table.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) struct Retry {
+    /// When the work may be tried again, monotonic; `None` while nothing failed.
+    at: Option<Duration>,
+    pause: Duration,
+}
+
+impl Retry {
+    /// The work failed once more.
+    pub(super) fn failed(&mut self, now: Duration) {
+        self.pause = (self.pause * 2).clamp(PAUSE_MIN, PAUSE_MAX);
+        self.at = Some(now.saturating_add(self.pause));
+    }
+
+    /// True when the work may be tried.
+    pub(super) fn is_due(&self, now: Duration) -> bool {
+        self.at.is_none_or(|at| at <= now)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_double_up_to_a_minute_and_begin_anew_after_success() {
+        let mut retry = Retry::default();
+        let mut now = Duration::ZERO;
+        let mut pauses = Vec::new();
+        for _ in 0..9 {
+            assert!(retry.is_due(now));
+            retry.failed(now);
+            let pause = retry.at.unwrap() - now;
+            assert!(!retry.is_due(now + pause - Duration::from_nanos(1)));
+            pauses.push(pause.as_millis());
+            now += pause;
+        }
+        assert_eq!(pauses, [500, 1000, 2000, 4000, 8000, 16_000, 32_000, 60_000, 60_000]);
+        retry = Retry::default();
+        retry.failed(now);
+        assert!(retry.is_due(now + PAUSE_MIN));
+    }
+}

@@ -1,0 +1,103 @@
+//! A table in trouble: how it stops, what it may hold meanwhile, how it goes on.
+
+use super::progress::Stage;
+use super::shared::Shared;
+use super::table::{ApplyTable, lock};
+use super::{ErrorTag, ResumeError, Trouble};
+use crate::types::SeqTxn;
+use std::sync::Arc;
+
+impl Shared {
+    /// Says what is wrong, once. What may pass by itself is tried again after a pause; anything else stops the table.
+    pub(super) fn fail(&self, table: &Arc<ApplyTable>, stage: Stage, trouble: Trouble) {
+        let is_transient = trouble.tag.is_transient();
+        if is_transient {
+            table.retry(stage, |retry| retry.failed(self.clock.monotonic()));
+        }
+        if table.progress.fail(stage, trouble.clone()) {
+            let what = if is_transient { "waits" } else { "is suspended" };
+            let name = table.store().map(|s| s.load().schema.def().name.clone());
+            let name = name.unwrap_or_default();
+            tracing::error!(table = %table.id, %name, %trouble, "the table {what}");
+        }
+        if !is_transient {
+            self.set_apart(table);
+        }
+    }
+
+    /// Stops a table because somebody asked for it. True when it was not stopped before.
+    pub(super) fn suspend(&self, table: &Arc<ApplyTable>, message: String) -> bool {
+        let was_going = !table.progress.is_suspended();
+        self.fail(table, Stage::Apply, Trouble { tag: ErrorTag::OnRequest, message });
+        was_going
+    }
+
+    /// Lets a suspended table try again what suspended it, behind the transactions before `from` when that is given: their
+    /// rows are skipped, their definitions are not.
+    pub(super) fn resume(
+        &self,
+        table: &Arc<ApplyTable>,
+        from: Option<SeqTxn>,
+    ) -> Result<(), ResumeError> {
+        {
+            // Nobody applies anything while the transaction to go on from is judged.
+            let _turn = lock(&table.turn);
+            if let Some(from) = from {
+                let first = table.progress.applied_txn().next();
+                let last = table.progress.seq_txn().next();
+                if !table.progress.is_suspended() {
+                    return Err(ResumeError::NotSuspended);
+                }
+                if from < first || from > last {
+                    return Err(ResumeError::OutOfRange { first, last });
+                }
+            }
+            match table.progress.trouble() {
+                None => return Err(ResumeError::NotSuspended),
+                Some(trouble) if trouble.tag == ErrorTag::Internal => {
+                    return Err(ResumeError::InDoubt);
+                }
+                Some(_) => {}
+            }
+            if let Some(from) = from {
+                table.skip_to(SeqTxn(from.0 - 1));
+            }
+            table.progress.resume();
+        }
+        for stage in [Stage::Apply, Stage::Flush, Stage::Compact] {
+            table.retry(stage, |retry| *retry = Default::default());
+        }
+        self.scheduler.retry(self.clock.monotonic());
+        table.schedule(self);
+        Ok(())
+    }
+
+    /// Takes what waits for a suspended table out of the common bound, and what of it is visible out of memory.
+    fn set_apart(&self, table: &Arc<ApplyTable>) {
+        {
+            let mut queue = lock(&table.queue);
+            if !queue.is_apart {
+                queue.is_apart = true;
+                self.gate.set_apart(queue.pending_bytes);
+            }
+            if table.progress.trouble().is_some_and(|t| t.tag == ErrorTag::Internal) {
+                // What a panic left of the open tail is not to be trusted with a file.
+                return;
+            }
+            // Who waits for more to be flushed is told of the trouble.
+            queue.flush_to = table.progress.applied_txn();
+        }
+        // A worker that has the table now looks for work before it lets go of it.
+        table.schedule(self);
+    }
+
+    /// True when too much waits for suspended tables.
+    pub(super) fn is_holding_up(&self) -> bool {
+        self.gate.apart_bytes() > self.config.suspended_bytes
+    }
+
+    /// True when whoever sends to this table must wait: it is or was suspended, has not caught up, and too much waits.
+    pub(super) fn is_held_up(&self, table: &ApplyTable) -> bool {
+        self.is_holding_up() && lock(&table.queue).is_apart
+    }
+}
