@@ -46,6 +46,7 @@
 mod config;
 mod progress;
 mod retry;
+mod sync;
 mod trouble;
 mod txn;
 

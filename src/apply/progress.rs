@@ -1,10 +1,9 @@
 //! How far a table has come: watermarks that only rise, for anyone to read or wait for.
 
+use super::sync::{AtomicU64, Mutex, MutexGuard, Notify, Ordering};
 use super::{ErrorTag, Trouble};
 use crate::types::SeqTxn;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use tokio::sync::Notify;
+use std::sync::PoisonError;
 
 /// The watermarks of one table: `flushed_txn <= applied_txn <= seq_txn`.
 ///

@@ -1,12 +1,13 @@
 //! What happens once a second whatever else happens: expired partitions, segments and log chunks that are done with, gauges.
 
+use super::fence::Fences;
 use super::open::Shared;
 use crate::io::abort_on_failed_sync;
 use crate::metrics;
 use crate::sequencer::{Change, Progress, Receipt};
 use crate::types::{SegmentId, TableId, WriterId};
 use crate::wal;
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,8 +26,8 @@ pub(super) struct Housekeeper {
     ordinal: u64,
     /// Segments of earlier lives that still held rows which were not flushed.
     inherited: BTreeSet<(WriterId, SegmentId)>,
-    /// Closed segments, and the receipt that was pushed after them: once that is numbered, so is every frame in them.
-    fenced: Vec<(WriterId, SegmentId, u64)>,
+    /// Closed segments.
+    fences: Fences,
     /// The time up to which each table was last trimmed.
     trimmed: BTreeMap<TableId, i64>,
 }
@@ -42,7 +43,7 @@ impl Housekeeper {
             progress: Progress::new(),
             ordinal: 0,
             inherited,
-            fenced: Vec::new(),
+            fences: Fences::default(),
             trimmed: BTreeMap::new(),
         }
     }
@@ -98,26 +99,19 @@ impl Housekeeper {
     }
 
     /// Removes segments of which every row is in a synced part.
-    ///
-    /// A segment is closed after its last receipt was pushed, but that may still wait for its number. So an empty receipt is pushed
-    /// behind it, and the segment goes once that has come through and nothing needs it.
     fn purge_closed(&mut self) {
-        let known: HashSet<_> = self.fenced.iter().map(|(w, s, _)| (*w, *s)).collect();
+        let mut fences = std::mem::take(&mut self.fences);
         let closed = self.shared.writers.closed_segments();
-        let new: Vec<_> =
-            closed.iter().filter(|c| !known.contains(&(c.writer, c.segment))).collect();
-        if !new.is_empty() {
+        fences.close(closed.iter().map(|c| (c.writer, c.segment)), || {
             self.push(None);
-            let ordinal = self.ordinal;
-            self.fenced.extend(new.iter().map(|c| (c.writer, c.segment, ordinal)));
-        }
-        let through = self.progress.published();
-        for (writer, segment, fence) in std::mem::take(&mut self.fenced) {
-            let is_done = fence <= through && !self.shared.apply.is_segment_needed(writer, segment);
-            if !(is_done && self.remove(writer, segment)) {
-                self.fenced.push((writer, segment, fence));
-            }
-        }
+            self.ordinal
+        });
+        fences.purge(
+            self.progress.published(),
+            |writer, segment| self.shared.apply.is_segment_needed(writer, segment),
+            |writer, segment| self.remove(writer, segment),
+        );
+        self.fences = fences;
     }
 
     fn remove(&self, writer: WriterId, segment: SegmentId) -> bool {

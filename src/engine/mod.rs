@@ -40,6 +40,7 @@ mod session;
 mod tables;
 mod write;
 
+mod fence;
 mod housekeeper;
 mod open;
 mod recovery;

@@ -68,7 +68,7 @@ impl Committer {
     }
 
     /// Commits as many of `arrived` as go into one record, and at least one.
-    pub(super) fn turn(&mut self, arrived: &mut VecDeque<Arrived>) -> Result<(), LogError> {
+    pub(super) fn commit_batch(&mut self, arrived: &mut VecDeque<Arrived>) -> Result<(), LogError> {
         let receipts = take_batch(arrived);
         if self.log.is_full() {
             self.roll()?;
@@ -111,7 +111,7 @@ impl Committer {
     }
 
     /// Makes everything durable and seals the log.
-    pub(super) fn finish(&mut self) -> Result<(), LogError> {
+    pub(super) fn end(&mut self) -> Result<(), LogError> {
         self.sync_all();
         self.log.seal(&mut self.state, &self.shared.clock)
     }

@@ -7,15 +7,10 @@
 //!
 //! Cost: one allocation and, without contention, one compare-and-swap per push; one swap per drain.
 
-use self::sync::{AtomicPtr, Ordering};
+use super::sync::{AtomicPtr, Ordering};
 use std::marker::PhantomData;
 use std::ptr;
 use std::sync::Mutex;
-
-/// Everything of the memory model that this file uses, in one place for a model checker to stand in for.
-mod sync {
-    pub(super) use std::sync::atomic::{AtomicPtr, Ordering};
-}
 
 /// A queue of many producers and one consumer.
 #[derive(Debug)]

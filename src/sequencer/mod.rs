@@ -38,8 +38,10 @@
 
 mod receipt;
 
+mod inbox;
 mod intake;
 mod progress;
+mod sync;
 
 mod commit;
 mod segments;
@@ -55,11 +57,12 @@ mod error;
 mod recovery;
 
 pub use error::LogError;
+pub use inbox::TurnEnd;
 pub use progress::Progress;
 pub use receipt::{Change, Committed, FrameRef, Receipt, Reported, TxnKind};
 pub use recovery::{CarriedFrames, Cut, Recovered, recover};
 pub use state::{LogState, Sum, TableState};
-pub use thread::{Durability, OnCommit, Sequencer, SequencerConfig, SequencerTurns, TurnEnd};
+pub use thread::{Durability, OnCommit, Sequencer, SequencerConfig, SequencerTurns};
 
 #[cfg(test)]
 mod tests;

@@ -1,11 +1,9 @@
 //! How far a writer's commits have come: two watermarks that only rise.
 
+use super::sync::{AtomicU64, Notify, Ordering, Thread, current, park};
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Wake, Waker};
-use std::thread::Thread;
-use tokio::sync::Notify;
 
 /// The watermarks of one stream of commits: `committed <= published`, both in ordinals of that stream.
 ///
@@ -48,11 +46,11 @@ impl Progress {
 
     /// Blocks the thread until `ordinal` may be acknowledged. Never call it on a runtime's thread.
     pub fn wait(&self, ordinal: u64) {
-        let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+        let waker = Waker::from(Arc::new(Unpark(current())));
         let mut context = Context::from_waker(&waker);
         let mut reached = pin!(self.reached(ordinal));
         while reached.as_mut().poll(&mut context).is_pending() {
-            std::thread::park();
+            park();
         }
     }
 

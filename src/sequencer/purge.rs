@@ -3,11 +3,12 @@
 use super::LogError;
 use super::log::chunk_path;
 use super::record::Batch;
+use super::sync::Mutex;
 use crate::io::Fs;
 use crate::types::{SegmentId, SeqTxn, TableId, WriterId};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
+use std::sync::PoisonError;
 
 /// What has to happen before a chunk can go.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -1,9 +1,10 @@
 //! The sequencer as others hold it: its thread, the way in, the way to stop it.
 
 use super::commit::Committer;
-use super::intake::Intake;
+use super::inbox::{Consumer, Inbox, Order, TurnEnd};
 use super::log::Log;
 use super::purge::Closed;
+use super::sync::{Builder, JoinHandle, Mutex};
 use super::{Committed, LogError, LogState, Receipt};
 use crate::clock::Clock;
 use crate::io::Fs;
@@ -11,9 +12,7 @@ use crate::types::{SegmentId, SeqTxn, TableId, WriterId};
 use std::collections::VecDeque;
 use std::fmt;
 use std::path::Path;
-use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::thread::{JoinHandle, Thread};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 /// What an acknowledgement promises.
@@ -53,8 +52,6 @@ pub type OnCommit = Box<dyn FnMut(&[Committed]) + Send>;
 pub struct Sequencer {
     shared: Arc<Shared>,
     closed: Arc<Closed>,
-    /// Whom a push wakes; nobody while there is no thread.
-    consumer: OnceLock<Thread>,
     thread: Mutex<Option<JoinHandle<Result<(), LogError>>>>,
 }
 
@@ -62,17 +59,6 @@ pub struct Sequencer {
 pub struct SequencerTurns {
     committer: Committer,
     waiting: VecDeque<Arrived>,
-}
-
-/// What came of a turn.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum TurnEnd {
-    /// Something was committed; there may be more.
-    Worked,
-    /// There was nothing to do. The next turn is due after a push, or after this time.
-    Idle(Option<Duration>),
-    /// The log has ended, as it was told to.
-    Ended,
 }
 
 /// A receipt and when it came in.
@@ -85,19 +71,9 @@ pub(super) struct Arrived {
 
 #[derive(Debug)]
 pub(super) struct Shared {
-    pub(super) intake: Intake<Arrived>,
     pub(super) clock: Clock,
-    /// One of the `ORDER_` numbers; only rises. Release in the caller's thread; pairs with the Acquire in the sequencer's,
-    /// so that it sees every receipt that was pushed before the order.
-    order: AtomicU8,
+    inbox: Inbox<Arrived>,
 }
-
-/// Go on.
-const ORDER_RUN: u8 = 0;
-/// Commit what has been pushed, seal the log, end.
-const ORDER_FINISH: u8 = 1;
-/// End now.
-const ORDER_ABANDON: u8 = 2;
 
 impl Default for SequencerConfig {
     fn default() -> SequencerConfig {
@@ -162,26 +138,24 @@ impl Sequencer {
         recovered.set_reports(config.reports);
         let log = Log::create(&fs, dir, &config, &mut recovered, clock.wall_nanos())?;
         let closed = log.closed();
-        let shared =
-            Arc::new(Shared { intake: Intake::new(), clock, order: AtomicU8::new(ORDER_RUN) });
+        let shared = Arc::new(Shared { clock, inbox: Inbox::new() });
         let committer = Committer::new(config, fs, shared.clone(), log, recovered, on_commit);
         let turns = SequencerTurns { committer, waiting: VecDeque::new() };
-        let (consumer, thread) = (OnceLock::new(), Mutex::new(None));
-        Ok((Sequencer { shared, closed, consumer, thread }, turns))
+        Ok((Sequencer { shared, closed, thread: Mutex::new(None) }, turns))
     }
 
     /// Starts the thread.
     ///
     /// # Errors
     /// The system refuses another thread.
-    pub fn spawn(&self, turns: SequencerTurns) -> Result<(), LogError> {
-        let thread = std::thread::Builder::new()
+    pub fn spawn(&self, mut turns: SequencerTurns) -> Result<(), LogError> {
+        let shared = self.shared.clone();
+        let thread = Builder::new()
             .name("sequencer".to_owned())
-            .spawn(move || run(turns))
+            .spawn(move || shared.inbox.serve(&mut turns.committer, &mut turns.waiting))
             .map_err(|source| LogError::Thread { source })?;
-        let consumer = self.consumer.get_or_init(|| thread.thread().clone());
+        self.shared.inbox.attend(thread.thread());
         *self.thread.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread);
-        consumer.unpark();
         Ok(())
     }
 
@@ -189,9 +163,7 @@ impl Sequencer {
     /// [`Sequencer::shutdown`] it has none.
     pub fn push(&self, receipt: Receipt) {
         let at = self.shared.clock.monotonic();
-        if self.shared.intake.push(Arrived { receipt, at }) {
-            self.wake();
-        }
+        self.shared.inbox.push(Arrived { receipt, at });
     }
 
     /// Removes the oldest chunks of the log that nobody needs any more, and returns how many.
@@ -215,18 +187,11 @@ impl Sequencer {
     /// # Errors
     /// The log cannot be written: what was not committed has not been acknowledged, and the log has no seal.
     pub fn shutdown(&self) -> Result<(), LogError> {
-        self.end(ORDER_FINISH)
+        self.end(Order::Finish)
     }
 
-    fn wake(&self) {
-        if let Some(consumer) = self.consumer.get() {
-            consumer.unpark();
-        }
-    }
-
-    fn end(&self, order: u8) -> Result<(), LogError> {
-        self.shared.order.fetch_max(order, Ordering::Release);
-        self.wake();
+    fn end(&self, order: Order) -> Result<(), LogError> {
+        self.shared.inbox.give(order);
         match self.thread.lock().unwrap_or_else(PoisonError::into_inner).take() {
             Some(thread) => thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
             None => Ok(()),
@@ -237,7 +202,7 @@ impl Sequencer {
 impl Drop for Sequencer {
     fn drop(&mut self) {
         if !std::thread::panicking()
-            && let Err(error) = self.end(ORDER_ABANDON)
+            && let Err(error) = self.end(Order::Abandon)
         {
             tracing::warn!(%error, "the sequencer was dropped with work it could not log");
         }
@@ -253,7 +218,7 @@ impl fmt::Debug for Sequencer {
 impl Shared {
     /// True once nothing more will come in.
     pub(super) fn is_ending(&self) -> bool {
-        self.order.load(Ordering::Acquire) != ORDER_RUN
+        self.inbox.order() != Order::Run
     }
 }
 
@@ -264,22 +229,7 @@ impl SequencerTurns {
     /// The log cannot be written and the sequencer has been told to end: nothing more will be committed.
     pub fn turn(&mut self) -> Result<TurnEnd, LogError> {
         let shared = self.committer.shared();
-        // The order before the drain: what was pushed before the order is in the drain.
-        let order = shared.order.load(Ordering::Acquire);
-        if order == ORDER_ABANDON {
-            return Ok(TurnEnd::Ended);
-        }
-        shared.intake.drain(&mut self.waiting);
-        let idle = self.waiting.is_empty();
-        if !idle {
-            self.committer.turn(&mut self.waiting)?;
-        } else if order == ORDER_FINISH {
-            self.committer.finish()?;
-            return Ok(TurnEnd::Ended);
-        }
-        let due = self.committer.sync_when_due();
-        // Idle only after a look that found nothing: the order to finish wakes the thread once, and may have done so already.
-        Ok(if idle { TurnEnd::Idle(due) } else { TurnEnd::Worked })
+        shared.inbox.turn(&mut self.committer, &mut self.waiting)
     }
 }
 
@@ -291,14 +241,18 @@ impl fmt::Debug for SequencerTurns {
     }
 }
 
-fn run(mut turns: SequencerTurns) -> Result<(), LogError> {
-    loop {
-        match turns.turn()? {
-            TurnEnd::Worked => {}
-            TurnEnd::Ended => return Ok(()),
-            // A push or an order between that look and this park makes the park return at once.
-            TurnEnd::Idle(Some(pause)) => std::thread::park_timeout(pause),
-            TurnEnd::Idle(None) => std::thread::park(),
-        }
+impl Consumer<Arrived> for Committer {
+    type Error = LogError;
+
+    fn turn(&mut self, waiting: &mut VecDeque<Arrived>) -> Result<(), LogError> {
+        self.commit_batch(waiting)
+    }
+
+    fn idle(&mut self) -> Option<Duration> {
+        self.sync_when_due()
+    }
+
+    fn finish(&mut self) -> Result<(), LogError> {
+        self.end()
     }
 }

@@ -1,0 +1,138 @@
+//! Where many threads hand values in and one takes them out, sleeps when there are none, and ends when it is told to.
+
+use super::intake::Intake;
+use super::sync::{AtomicU8, Ordering, Thread, park, park_timeout};
+use std::collections::VecDeque;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+/// Values on their way to one consumer, and its orders.
+#[derive(Debug)]
+pub(super) struct Inbox<T> {
+    intake: Intake<T>,
+    /// An [`Order`]; only rises. Release in [`Inbox::give`]; pairs with the Acquire in [`Inbox::order`], so that whoever obeys
+    /// sees every value that was pushed before the order.
+    order: AtomicU8,
+    /// Whom a push wakes; nobody while there is no thread.
+    consumer: OnceLock<Thread>,
+}
+
+/// What the consumer is to do.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[repr(u8)]
+pub(super) enum Order {
+    /// Go on.
+    Run = 0,
+    /// Take what has been pushed, and end well.
+    Finish = 1,
+    /// End now.
+    Abandon = 2,
+}
+
+/// The one who takes the values.
+pub(super) trait Consumer<T> {
+    type Error;
+
+    /// Takes some of the values, at least one of those there are.
+    fn turn(&mut self, waiting: &mut VecDeque<T>) -> Result<(), Self::Error>;
+
+    /// Does what has become due by itself; returns how long to sleep at most when nothing comes in.
+    fn idle(&mut self) -> Option<Duration>;
+
+    /// Nothing will come in any more.
+    fn finish(&mut self) -> Result<(), Self::Error>;
+}
+
+/// What came of a turn.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum TurnEnd {
+    /// Something was committed; there may be more.
+    Worked,
+    /// There was nothing to do. The next turn is due after a push, or after this time.
+    Idle(Option<Duration>),
+    /// The log has ended, as it was told to.
+    Ended,
+}
+
+impl<T> Inbox<T> {
+    pub(super) fn new() -> Inbox<T> {
+        Inbox {
+            intake: Intake::new(),
+            order: AtomicU8::new(Order::Run as u8),
+            consumer: OnceLock::new(),
+        }
+    }
+
+    /// Says whom to wake from now on, and wakes it: values may be waiting already.
+    pub(super) fn attend(&self, consumer: &Thread) {
+        self.consumer.get_or_init(|| consumer.clone()).unpark();
+    }
+
+    /// Hands a value in, and wakes the consumer when it may be asleep.
+    pub(super) fn push(&self, value: T) {
+        if self.intake.push(value) {
+            self.wake();
+        }
+    }
+
+    /// Tells the consumer what to do from now on. An order is never taken back.
+    pub(super) fn give(&self, order: Order) {
+        self.order.fetch_max(order as u8, Ordering::Release);
+        self.wake();
+    }
+
+    pub(super) fn order(&self) -> Order {
+        match self.order.load(Ordering::Acquire) {
+            0 => Order::Run,
+            1 => Order::Finish,
+            _ => Order::Abandon,
+        }
+    }
+
+    /// The consumer's life.
+    pub(super) fn serve<C: Consumer<T>>(
+        &self,
+        consumer: &mut C,
+        waiting: &mut VecDeque<T>,
+    ) -> Result<(), C::Error> {
+        loop {
+            match self.turn(consumer, waiting)? {
+                TurnEnd::Worked => {}
+                TurnEnd::Ended => return Ok(()),
+                // A push or an order between that look and this park makes the park return at once.
+                TurnEnd::Idle(Some(pause)) => park_timeout(pause),
+                TurnEnd::Idle(None) => park(),
+            }
+        }
+    }
+
+    /// One look at orders and values. `waiting` is what earlier turns have left.
+    pub(super) fn turn<C: Consumer<T>>(
+        &self,
+        consumer: &mut C,
+        waiting: &mut VecDeque<T>,
+    ) -> Result<TurnEnd, C::Error> {
+        // The order before the drain: what was pushed before the order is in the drain.
+        let order = self.order();
+        if order == Order::Abandon {
+            return Ok(TurnEnd::Ended);
+        }
+        self.intake.drain(waiting);
+        let is_idle = waiting.is_empty();
+        if !is_idle {
+            consumer.turn(waiting)?;
+        } else if order == Order::Finish {
+            consumer.finish()?;
+            return Ok(TurnEnd::Ended);
+        }
+        let due = consumer.idle();
+        // Idle only after a look that found nothing: the order to finish wakes the thread once, and may have done so already.
+        Ok(if is_idle { TurnEnd::Idle(due) } else { TurnEnd::Worked })
+    }
+
+    fn wake(&self) {
+        if let Some(consumer) = self.consumer.get() {
+            consumer.unpark();
+        }
+    }
+}
