@@ -1,22 +1,38 @@
-//! One merge of parts at a time for each table.
+//! One merge of parts at a time for each table: neighbours of one size while a partition is in use, all of it once it is closed.
 
-use super::compaction_plan::plan;
+use super::compaction_plan::{closing_pause, plan};
 use super::progress::Stage;
 use super::shared::Shared;
 use super::table::{ApplyTable, lock};
 use crate::metrics;
 use crate::storage::{Edit, Part, PartId, Snapshot, StorageError, merge_parts};
+use crate::types::PartitionKey;
 use std::sync::Arc;
 
 /// The parts of one partition that should become one; `None` when nothing is due.
-fn due(snapshot: &Snapshot, shared: &Shared) -> Option<Vec<Arc<Part>>> {
+fn due(table: &ApplyTable, shared: &Shared) -> Option<Vec<Arc<Part>>> {
+    let snapshot = table.store()?.load();
     let partitions = snapshot.parts.chunk_by(|a, b| a.meta().id.partition == b.meta().id.partition);
-    let mut plans = partitions.filter_map(|parts| {
+    let mut plans = partitions.filter(|parts| parts.len() > 1).filter_map(|parts| {
         let sizes: Vec<u64> = parts.iter().map(|part| part.meta().bytes).collect();
-        let range = plan(&sizes, &shared.config.compaction)?;
-        Some(parts[range].to_vec())
+        if let Some(range) = plan(&sizes, &shared.config.compaction) {
+            return Some(parts[range].to_vec());
+        }
+        let partition = parts[0].meta().id.partition;
+        let pause = closing_pause(&sizes, shared.config.compaction.close_after());
+        let quiet_at = table.quiet_since(partition, shared.opened).saturating_add(pause);
+        let quiet = quiet_at <= shared.clock.monotonic();
+        (quiet && is_closed(&snapshot, partition, shared.clock.wall_nanos()))
+            .then(|| parts.to_vec())
     });
     plans.next()
+}
+
+/// True when no row is expected for a partition any more: it has ended by the clock or by the rows, and none is in memory.
+fn is_closed(snapshot: &Snapshot, partition: PartitionKey, now: i64) -> bool {
+    let end = snapshot.schema.def().partition_by.range(partition).1;
+    let has_ended = end <= now || snapshot.parts.iter().any(|part| part.meta().max_time >= end);
+    has_ended && !snapshot.tails().any(|tail| tail.partitions().contains_key(&partition))
 }
 
 impl Shared {
@@ -25,9 +41,9 @@ impl Shared {
         if self.config.compaction.jobs_max == 0 {
             return;
         }
-        let Some(store) = table.store() else { return };
+        let is_due = due(table, self).is_some();
         let mut publication = lock(&table.publication);
-        if !publication.is_compacting && due(&store.load(), self).is_some() {
+        if !publication.is_compacting && is_due {
             publication.is_compacting = true;
             drop(publication);
             self.scheduler.push_compaction(table.clone());
@@ -35,10 +51,11 @@ impl Shared {
     }
 }
 
-/// Merges what is due of the table, once. It is queued again while more is due or when it failed for want of room.
-pub(super) fn compact(table: &Arc<ApplyTable>, shared: &Shared) {
-    let result = match due(&table.snapshot(), shared) {
-        Some(parts) => merge(table, &parts, shared),
+/// Merges what is due of the table, once. It is queued again while more is due or when it failed for want of room. `is_stopping` is
+/// asked now and then, and may let others go first.
+pub(super) fn compact(table: &Arc<ApplyTable>, shared: &Shared, is_stopping: &dyn Fn() -> bool) {
+    let result = match due(table, shared) {
+        Some(parts) => merge(table, &parts, shared, is_stopping),
         None => Ok(()),
     };
     match result {
@@ -63,11 +80,16 @@ pub(super) fn compact(table: &Arc<ApplyTable>, shared: &Shared) {
 }
 
 /// Merges parts into one and exchanges them in catalog and snapshot. Parts that are gone by then make it a no-op.
-fn merge(table: &ApplyTable, parts: &[Arc<Part>], shared: &Shared) -> Result<(), StorageError> {
+fn merge(
+    table: &ApplyTable,
+    parts: &[Arc<Part>],
+    shared: &Shared,
+    is_stopping: &dyn Fn() -> bool,
+) -> Result<(), StorageError> {
     let Some(store) = table.store() else { return Ok(()) };
     let schema = store.load().schema.clone();
-    let meta = merge_parts(store.dir(), &schema, parts, &|| shared.scheduler.is_stopping())?;
-    metrics::WRITTEN_ROWS.increment(meta.rows);
+    let meta = merge_parts(store.dir(), &schema, parts, is_stopping)?;
+    shared.written.compacted(meta.rows);
     let remove: Vec<PartId> = parts.iter().map(|part| part.meta().id).collect();
     let merged = Arc::new(Part::new(store.dir(), meta.clone()));
     let edit = Edit::Replace { table: table.id, remove: remove.clone(), add: vec![meta.clone()] };
@@ -80,13 +102,17 @@ fn merge(table: &ApplyTable, parts: &[Arc<Part>], shared: &Shared) -> Result<(),
         }
     }
     let mut is_published = false;
-    table.publish(|next, _| {
+    table.publish(|next, publication| {
         let is_input = |part: &Arc<Part>| remove.contains(&part.meta().id);
         // A dropped table has none of them.
         if next.parts.iter().filter(|part| is_input(part)).count() == remove.len() {
             let kept = next.parts.iter().filter(|part| !is_input(part)).cloned();
             let mut all: Vec<Arc<Part>> = kept.chain([merged.clone()]).collect();
             all.sort_by_key(|part| part.meta().id);
+            let partition = meta.id.partition;
+            if all.iter().filter(|part| part.meta().id.partition == partition).count() == 1 {
+                publication.touched.remove(&partition);
+            }
             next.parts = all.into();
             is_published = true;
         }

@@ -3,12 +3,21 @@
 //! Parts are told apart by order of magnitude. A stretch of neighbours (in order of transactions) is merged once `fan_in` of
 //! them have one magnitude and none between them a larger; so a row is rewritten once a magnitude. Where sizes are so
 //! mixed that this never happens, the cheapest stretch is merged once there are more than `parts_max`.
+//!
+//! A closed partition becomes one part whatever the sizes, but the less a late part has beside the rest, the longer it waits for
+//! others: a trickle of late rows must not rewrite a day again and again.
 
 use super::CompactionConfig;
 use std::ops::Range;
+use std::time::Duration;
 
 /// Parts below this size are of the least magnitude.
 const LEAST_BYTES: u64 = 64 << 10;
+
+/// A closed partition waits longer only where its small parts are less than one in so many of the large one's bytes.
+const REWRITE_SHARE: u64 = 16;
+/// With ten minutes, a day.
+const PAUSE_FACTOR_MAX: u64 = 144;
 
 /// The neighbours to merge, by their place in `sizes`; `None` when nothing is due.
 pub(super) fn plan(sizes: &[u64], config: &CompactionConfig) -> Option<Range<usize>> {
@@ -24,6 +33,14 @@ pub(super) fn plan(sizes: &[u64], config: &CompactionConfig) -> Option<Range<usi
         let crowded = sizes.len() > config.parts_max;
         if crowded { cheapest(sizes, fan_in, config.part_bytes_max) } else { None }
     })
+}
+
+/// How long a closed partition must have been quiet before its parts become one.
+pub(super) fn closing_pause(sizes: &[u64], close_after: Duration) -> Duration {
+    let largest = sizes.iter().max().copied().unwrap_or(0);
+    let rest = sizes.iter().sum::<u64>() - largest;
+    let factor = (largest / (rest * REWRITE_SHARE).max(1)).clamp(1, PAUSE_FACTOR_MAX);
+    close_after * u32::try_from(factor).unwrap_or(u32::MAX)
 }
 
 fn magnitude(bytes: u64, fan_in: usize) -> u32 {
@@ -73,7 +90,8 @@ mod tests {
     const MIB: u64 = 1 << 20;
 
     fn config() -> CompactionConfig {
-        CompactionConfig { fan_in: 4, parts_max: 10, part_bytes_max: 100 * MIB, jobs_max: 1 }
+        let default = CompactionConfig::default();
+        CompactionConfig { fan_in: 4, parts_max: 10, part_bytes_max: 100 * MIB, ..default }
     }
 
     #[track_caller]
@@ -102,6 +120,15 @@ mod tests {
     fn a_crowded_partition_merges_where_it_is_cheapest() {
         let mixed: Vec<u64> = (0..11).map(|n| if n % 4 == 3 { 90 * MIB } else { MIB }).collect();
         check(&mixed, Some(0..3));
+    }
+
+    #[test]
+    fn a_closed_partition_waits_the_longer_the_less_there_is_to_gain() {
+        let pause = |sizes: &[u64]| closing_pause(sizes, Duration::from_secs(600)).as_secs() / 600;
+        assert_eq!(pause(&[MIB, MIB]), 1);
+        assert_eq!(pause(&[100 * MIB, 5 * MIB, 2 * MIB]), 1);
+        assert_eq!(pause(&[320 * MIB, MIB, MIB]), 10);
+        assert_eq!(pause(&[1 << 40, 1]), 144);
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! The limits of the apply pool.
 
+use std::time::Duration;
+
 /// Limits of apply, flush and compaction.
 #[derive(Clone, PartialEq, Eq, Debug, serde::Deserialize)]
 #[serde(default)]
@@ -15,8 +17,11 @@ pub struct ApplyConfig {
     pub suspended_bytes: u64,
     /// A table's tail is flushed when it takes this much memory.
     pub flush_bytes: u64,
-    /// A table's tail is flushed when its oldest transaction is this old.
+    /// A table's tail is flushed when its oldest transaction is this old; tables may differ, see
+    /// [`super::ApplyPool::set_max_lags`].
     pub flush_age_ms: u64,
+    /// Parts a second that are made only because of their age: ten thousand tables must not all become files at once.
+    pub flush_parts_per_s: u64,
     /// How long a table may keep a worker while others wait.
     pub turn_ms: u64,
     /// How often ages are looked at, failed work is tried again and lost notifications are found. 0 leaves that to calls of
@@ -36,8 +41,16 @@ pub struct CompactionConfig {
     pub parts_max: usize,
     /// A merge makes no part larger than this.
     pub part_bytes_max: u64,
+    /// A partition that has ended, and into which nothing was flushed for this long, becomes one part, whatever its size.
+    pub close_after_ms: u64,
     /// Merges at the same time; 0 switches compaction off.
     pub jobs_max: usize,
+}
+
+impl CompactionConfig {
+    pub(super) fn close_after(&self) -> Duration {
+        Duration::from_millis(self.close_after_ms)
+    }
 }
 
 impl Default for ApplyConfig {
@@ -49,6 +62,7 @@ impl Default for ApplyConfig {
             suspended_bytes: 512 << 20,
             flush_bytes: 128 << 20,
             flush_age_ms: 60_000,
+            flush_parts_per_s: 200,
             turn_ms: 20,
             tick_ms: 1000,
             compaction: CompactionConfig::default(),
@@ -58,6 +72,12 @@ impl Default for ApplyConfig {
 
 impl Default for CompactionConfig {
     fn default() -> CompactionConfig {
-        CompactionConfig { fan_in: 8, parts_max: 32, part_bytes_max: 512 << 20, jobs_max: 1 }
+        CompactionConfig {
+            fan_in: 8,
+            parts_max: 32,
+            part_bytes_max: 512 << 20,
+            close_after_ms: 600_000,
+            jobs_max: 1,
+        }
     }
 }

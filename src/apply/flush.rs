@@ -41,14 +41,13 @@ impl FlushTask {
         FlushTask { table: table.clone(), upto, partition: None, bytes: 0 }
     }
 
-    fn write(&self) -> Result<(), StorageError> {
+    fn write(&self, shared: &Shared) -> Result<(), StorageError> {
         let Some(partition) = self.partition else { return Ok(()) };
         let Some(store) = self.table.store() else { return Ok(()) };
         let source = lock(&self.table.publication).source(self.upto, partition);
         let dir = store.dir();
         let meta = write_part(dir, &source.schema, partition, &source.runs, &source.series)?;
-        metrics::WRITTEN_ROWS.increment(meta.rows);
-        metrics::FLUSHED_ROWS.increment(meta.rows);
+        shared.written.flushed(meta.rows);
         lock(&self.table.publication).written(self.upto, Arc::new(Part::new(dir, meta)));
         Ok(())
     }
@@ -58,7 +57,7 @@ impl FlushTask {
 pub(super) fn flush(tasks: Vec<FlushTask>, shared: &Shared) {
     let mut tables: Vec<(Arc<ApplyTable>, SeqTxn)> = Vec::new();
     for task in tasks {
-        match task.write() {
+        match task.write(shared) {
             Ok(()) => tables.push((task.table, task.upto)),
             Err(error) => {
                 shared.fail(&task.table, Stage::Flush, Trouble::from(&error));
@@ -117,7 +116,7 @@ fn commit(
 
 /// Shows what the catalog has.
 fn publish(table: &Arc<ApplyTable>, count: usize, shared: &Shared) {
-    let done = table.finish_commit(count);
+    let done = table.finish_commit(count, shared.clock.monotonic());
     for frozen in &done {
         shared.gate.flushed(frozen.bytes);
         shared.segments.release(&frozen.usage);

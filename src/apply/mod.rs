@@ -24,7 +24,8 @@
 //! not applied is bounded, too.
 //!
 //! **Compaction.** Neighbours in order of transactions, of one partition and about one size, are merged, by threads of low
-//! priority of its own. What it reads stays until no snapshot holds it; when its inputs are gone before it commits, the
+//! priority of its own, which pause between batches while a worker has anything to do. A partition that has ended and gets no rows any more becomes
+//! one sorted part. What it reads stays until no snapshot holds it; when its inputs are gone before it commits, the
 //! catalog refuses the exchange and nothing has happened.
 //!
 //! **Removing.** A drop or a `RemoveBefore` is a transaction like any other; it waits until no flush of its table is under way.
@@ -67,6 +68,7 @@ mod pool;
 mod scheduler;
 mod shared;
 mod suspension;
+mod written;
 
 pub use config::{ApplyConfig, CompactionConfig};
 pub use gate::Gate;

@@ -7,6 +7,7 @@ use super::table::ApplyTable;
 use super::{ApplyConfig, ResumeError, TableProgress, Trouble, Txn, TxnKind};
 use crate::clock::Clock;
 use crate::io::Fs;
+use crate::metrics;
 use crate::schema::TableDef;
 use crate::storage::{
     Catalog, CatalogState, Part, PartMeta, Snapshot, StorageError, TableDir, TableSchema,
@@ -81,6 +82,7 @@ impl ApplyPool {
         }
         let removed = remove_orphans(fs, &paths.tables_dir, state)?;
         if removed > 0 {
+            metrics::ORPHANS_REMOVED.increment(removed);
             tracing::info!(removed, "removed files that no flush or compaction finished");
         }
         let segments = Segments::new(fs.clone(), paths.wal_dir, paths.uuid);
@@ -108,7 +110,7 @@ impl ApplyPool {
     /// Does the next compaction, if one is due. For whoever goes without threads.
     pub fn step_compaction(&self) -> bool {
         let table = self.shared.scheduler.try_compaction();
-        table.map(|table| self.shared.run_compaction(&table)).is_some()
+        table.map(|table| self.shared.run_compaction(&table, &|| false)).is_some()
     }
 
     /// Takes in transactions that are committed, in order for each table. Those that are flushed already are passed over, so that a
@@ -278,6 +280,15 @@ impl ApplyPool {
         self.tables().into_iter().filter_map(expired).collect()
     }
 
+    /// Says how old a table's oldest row that is not flushed may get, where that differs from `flush_age_ms`.
+    pub fn set_max_lags(&self, max_lag: impl Fn(&TableDef) -> Option<Duration>) {
+        for table in self.shared.all_tables() {
+            let Some(store) = table.store() else { continue };
+            let max_lag = max_lag(store.load().schema.def());
+            super::table::lock(&table.queue).max_lag = max_lag;
+        }
+    }
+
     /// What the ticker does: tries again what failed, flushes what is old, finds every table with work, counts.
     pub fn tick(&self) {
         self.shared.tick();
@@ -349,6 +360,7 @@ impl Shared {
         self.scheduler.retry(self.clock.monotonic());
         self.flush_aged();
         self.relieve_memory();
+        self.compact_closed();
         self.schedule_all();
         self.measure();
     }

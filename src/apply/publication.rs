@@ -4,7 +4,7 @@ use super::segments::Usage;
 use super::table::{ApplyTable, lock};
 use crate::storage::{Edit, Part, PartMeta, Run, SeriesSet, TableSchema, Tail};
 use crate::types::{PartitionKey, SeqTxn, TableId};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,6 +19,8 @@ pub(super) struct Publication {
     pub(super) is_catalogued: bool,
     /// The table is queued for compaction or being compacted.
     pub(super) is_compacting: bool,
+    /// When a part was last flushed into a partition that has several, monotonic.
+    pub(super) touched: BTreeMap<PartitionKey, Duration>,
 }
 
 /// The transactions of a table between two freezes, on their way into the catalog.
@@ -91,7 +93,7 @@ impl ApplyTable {
     }
 
     /// The catalog has the first `count` flushes: their parts take the place of their tails, in one store.
-    pub(super) fn finish_commit(&self, count: usize) -> Vec<Frozen> {
+    pub(super) fn finish_commit(&self, count: usize, now: Duration) -> Vec<Frozen> {
         let mut done = Vec::new();
         self.publish(|snapshot, publication| {
             done.extend(publication.in_flight.drain(..count));
@@ -100,12 +102,18 @@ impl ApplyTable {
             let tails = done.iter().filter(|f| !f.tail.is_empty()).count();
             snapshot.frozen.drain(..tails);
             let new = done.iter().flat_map(|f| f.parts.iter());
+            publication.touched.extend(new.clone().map(|part| (part.meta().id.partition, now)));
             let mut parts: Vec<Arc<Part>> = snapshot.parts.iter().chain(new).cloned().collect();
             parts.sort_by_key(|part| part.meta().id);
             snapshot.parts = parts.into();
             snapshot.flushed_txn = done.last().map_or(snapshot.flushed_txn, |f| f.upto);
         });
         done
+    }
+
+    /// Since when a partition gets no rows; `opened` stands for what happened before this start.
+    pub(super) fn quiet_since(&self, partition: PartitionKey, opened: Duration) -> Duration {
+        lock(&self.publication).touched.get(&partition).copied().unwrap_or(opened)
     }
 
     /// True while no flush is under way: a transaction that removes parts may go ahead.

@@ -16,6 +16,9 @@ const FLUSH_TASKS_MAX: usize = 256;
 /// ... of up to so many bytes together.
 const FLUSH_BYTES_MAX: u64 = 4 << 20;
 
+/// Longest pause of a compaction between two batches, which take it about half as long: it slows down and does not stop.
+const GIVE_WAY_MAX: Duration = Duration::from_millis(20);
+
 /// What a worker does next.
 #[derive(Debug)]
 pub(super) enum Job {
@@ -173,16 +176,22 @@ impl Scheduler {
         !woken.unwrap_or_else(PoisonError::into_inner).0.is_stopping
     }
 
+    /// Lets workers go first: waits a moment while anything is queued for them. True when the pool stops.
+    pub(super) fn give_way(&self) -> bool {
+        let queues = self.lock();
+        let is_busy = |q: &mut Queues| {
+            let has_work = !q.turns.is_empty() || !q.flushes.is_empty();
+            has_work && !q.is_stopping
+        };
+        let waited = self.background.wait_timeout_while(queues, GIVE_WAY_MAX, is_busy);
+        waited.unwrap_or_else(PoisonError::into_inner).0.is_stopping
+    }
+
     /// Lets every thread end after what it is at.
     pub(super) fn stop(&self) {
         self.lock().is_stopping = true;
         self.work.notify_all();
         self.background.notify_all();
-    }
-
-    /// True once the pool stops.
-    pub(super) fn is_stopping(&self) -> bool {
-        self.lock().is_stopping
     }
 
     fn lock(&self) -> MutexGuard<'_, Queues> {

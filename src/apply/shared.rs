@@ -6,6 +6,7 @@ use super::progress::Stage;
 use super::scheduler::{Job, Scheduler};
 use super::segments::Segments;
 use super::table::{ApplyTable, lock};
+use super::written::Written;
 use super::{ApplyConfig, ErrorTag, Trouble, compaction};
 use crate::clock::Clock;
 use crate::io::Fs;
@@ -39,6 +40,18 @@ pub(super) struct Shared {
     pub(super) dropped: Mutex<HashSet<TableId>>,
     /// A table waits until a flush gives memory back.
     parked: AtomicBool,
+    pub(super) written: Written,
+    /// When the pool was opened, monotonic.
+    pub(super) opened: Duration,
+    /// Parts that may be made because of their age.
+    aged: Mutex<Allowance>,
+}
+
+/// What may be used up, so much a second and at most a second's worth at once.
+#[derive(Debug)]
+struct Allowance {
+    left: f64,
+    since: Duration,
 }
 
 impl Shared {
@@ -51,6 +64,12 @@ impl Shared {
         segments: Segments,
     ) -> Shared {
         Shared {
+            opened: clock.monotonic(),
+            aged: Mutex::new(Allowance {
+                left: config.flush_parts_per_s as f64,
+                since: clock.monotonic(),
+            }),
+            written: Written::default(),
             gate: Arc::new(Gate::new(config.memory_budget, config.unapplied_bytes)),
             scheduler: Scheduler::new(config.workers),
             config,
@@ -130,15 +149,38 @@ impl Shared {
         }
     }
 
-    /// Asks tails to be flushed whose oldest transaction is old enough.
+    /// Asks tails to be flushed whose oldest transaction is old enough, the oldest first, and no more than the disk can take.
     pub(super) fn flush_aged(&self) {
         let now = self.clock.monotonic();
-        let age = Duration::from_millis(self.config.flush_age_ms);
-        for table in self.all_tables() {
-            let since = lock(&table.queue).tail_since;
-            if since.is_some_and(|since| now.saturating_sub(since) >= age) {
-                table.want_flush(table.progress.applied_txn());
+        let default = Duration::from_millis(self.config.flush_age_ms);
+        let overdue = |table: Arc<ApplyTable>| {
+            let queue = lock(&table.queue);
+            let age = now.saturating_sub(queue.tail_since?);
+            let overdue = age.checked_sub(queue.max_lag.unwrap_or(default))?;
+            drop(queue);
+            Some((overdue, table))
+        };
+        let mut tables: Vec<_> = self.all_tables().into_iter().filter_map(overdue).collect();
+        tables.sort_by_key(|(overdue, _)| std::cmp::Reverse(*overdue));
+        let mut allowance = lock(&self.aged);
+        let per_second = self.config.flush_parts_per_s as f64;
+        let earned = now.saturating_sub(allowance.since).as_secs_f64() * per_second;
+        allowance.left = (allowance.left + earned).min(per_second);
+        allowance.since = now;
+        for (_, table) in tables {
+            if allowance.left < 1.0 {
+                return;
             }
+            let parts = table.store().map_or(0, |store| store.load().tail.partitions().len());
+            allowance.left -= parts.max(1) as f64;
+            table.want_flush(table.progress.applied_txn());
+        }
+    }
+
+    /// Queues tables for compaction of whose partitions one has become quiet.
+    pub(super) fn compact_closed(&self) {
+        for table in self.all_tables() {
+            self.compact_if_due(&table);
         }
     }
 
@@ -181,12 +223,13 @@ impl Shared {
             tracing::debug!(%error, "compaction has the priority of apply");
         }
         while let Some(table) = self.scheduler.next_compaction() {
-            self.run_compaction(&table);
+            self.run_compaction(&table, &|| self.scheduler.give_way());
         }
     }
 
-    pub(super) fn run_compaction(&self, table: &Arc<ApplyTable>) {
-        self.guard(slice::from_ref(table), || compaction::compact(table, self));
+    /// Merges what is due of a table, once. `is_stopping` is asked now and then.
+    pub(super) fn run_compaction(&self, table: &Arc<ApplyTable>, is_stopping: &dyn Fn() -> bool) {
+        self.guard(slice::from_ref(table), || compaction::compact(table, self, is_stopping));
         self.scheduler.finished_compaction();
     }
 
@@ -222,6 +265,7 @@ impl Shared {
         metrics::APPLY_LAG_ROWS.set(lag_rows as f64);
         metrics::APPLY_LAG_SECONDS.set(lag_nanos as f64 / 1e9);
         metrics::TAIL_BYTES.set(self.gate.tail_bytes() as f64);
+        metrics::WRITE_AMPLIFICATION.set(self.written.amplification());
         metrics::PARTS.set(parts as f64);
         metrics::TABLES.set(tables.len() as f64);
         metrics::TABLES_SUSPENDED.set(suspended as f64);

@@ -49,6 +49,8 @@ pub(super) struct Queue {
     pub(super) flush_to: SeqTxn,
     /// The last transaction of the last frozen tail: `flushed_txn <= frozen <= applied_txn`.
     pub(super) frozen: SeqTxn,
+    /// How old the tail may get, where that is not the same for all tables.
+    pub(super) max_lag: Option<Duration>,
     /// Monotonic time at which the first transaction after `frozen` was applied.
     pub(super) tail_since: Option<Duration>,
 }
@@ -99,6 +101,7 @@ impl ApplyTable {
             phase: Phase::Idle,
             flush_to: flushed,
             frozen: flushed,
+            max_lag: None,
             tail_since: None,
         };
         ApplyTable {

@@ -34,6 +34,7 @@ impl Settings {
                 partition_by: self.tables.partition_by,
                 time_column: self.tables.time_column.clone(),
                 ttl_s: self.tables.ttl_s,
+                o3_max_lag_ms: self.tables.o3_max_lag_ms,
                 time_min: self.tables.time_min,
                 time_max: self.tables.time_max,
                 rule: self.tables.rule.clone(),
@@ -70,10 +71,12 @@ impl Settings {
             suspended_bytes: self.apply.suspended_bytes,
             flush_bytes: self.apply.flush_bytes,
             flush_age_ms: self.apply.flush_age_ms,
+            flush_parts_per_s: self.apply.flush_parts_per_s,
             compaction: CompactionConfig {
                 fan_in: self.apply.compaction_fan_in,
                 parts_max: self.apply.compaction_parts,
                 part_bytes_max: self.apply.compaction_part_bytes,
+                close_after_ms: self.apply.compaction_close_after_ms,
                 jobs_max: self.apply.compaction_jobs,
             },
             ..ApplyConfig::default()

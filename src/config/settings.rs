@@ -177,11 +177,13 @@ sections! {
         time_column: String = TablesConfig::default().time_column,
         /// Seconds after which whole partitions are dropped; 0 keeps them.
         ttl_s: u64 = TablesConfig::default().ttl_s,
+        /// Longest that a table's rows wait in memory for late ones before they are flushed, milliseconds; 0 leaves it to `apply.flush_age_ms`.
+        o3_max_lag_ms: u64 = TablesConfig::default().o3_max_lag_ms,
         /// Earliest time of a row, nanoseconds since 1970; earlier ones are refused.
         time_min: i64 = TablesConfig::default().time_min,
         /// Latest time of a row, nanoseconds since 1970; later ones are refused.
         time_max: i64 = TablesConfig::default().time_max,
-        /// Exceptions by name, as `[[tables.rule]]` with `pattern` (`*` stands for any text) and `partition_by`, `ttl_s` or both; for each, the first rule that matches and sets it holds.
+        /// Exceptions by name, as `[[tables.rule]]` with `pattern` (`*` stands for any text) and any of `partition_by`, `ttl_s` and `o3_max_lag_ms`; for each, the first rule that matches and sets it holds.
         rule: Vec<TableRule> = Vec::new(),
     }
 
@@ -233,12 +235,16 @@ sections! {
         flush_bytes: u64 = ApplyConfig::default().flush_bytes,
         /// Age of a table's oldest unflushed row at which its tails are flushed.
         flush_age_ms: u64 = ApplyConfig::default().flush_age_ms,
+        /// Parts a second that are made only because of their age, so that ten thousand tables do not become files at once.
+        flush_parts_per_s: u64 = ApplyConfig::default().flush_parts_per_s,
         /// Neighbouring parts of one order of magnitude that become one.
         compaction_fan_in: usize = CompactionConfig::default().fan_in,
         /// Parts of a partition, past which they are merged even where their sizes differ.
         compaction_parts: usize = CompactionConfig::default().parts_max,
         /// Largest part that a merge makes.
         compaction_part_bytes: u64 = CompactionConfig::default().part_bytes_max,
+        /// Quiet time after which a partition that has ended becomes one part, whatever its size; longer where little is gained.
+        compaction_close_after_ms: u64 = CompactionConfig::default().close_after_ms,
         /// Merges at a time; 0 switches compaction off.
         compaction_jobs: usize = CompactionConfig::default().jobs_max,
     }
@@ -310,6 +316,7 @@ impl Settings {
             ("sequencer.async_interval_ms", self.sequencer.async_interval_ms, 1),
             ("sequencer.chunk_bytes", self.sequencer.chunk_bytes, 1 << 20),
             ("apply.flush_bytes", self.apply.flush_bytes, 1),
+            ("apply.flush_parts_per_s", self.apply.flush_parts_per_s, 1),
             ("hook.interval_ms", self.hook.interval_ms, 1),
             ("query.timeout_ms", self.query.timeout_ms, 1),
             ("query.concurrent_max", self.query.concurrent_max as u64, 1),

@@ -70,6 +70,8 @@ impl Housekeeper {
     pub(super) fn round(&mut self) {
         self.rounds += 1;
         self.expire();
+        let policies = self.shared.policies.clone();
+        self.shared.apply.set_max_lags(|def| policies.max_lag(&def.name));
         if self.rounds.is_multiple_of(CLOSE_IDLE_ROUNDS) {
             self.shared.writers.close_idle();
         }

@@ -16,6 +16,8 @@ pub struct TablesConfig {
     pub time_column: String,
     /// Whole partitions older than this go; 0 keeps everything.
     pub ttl_s: u64,
+    /// Longest that rows wait in memory for late ones before they are flushed; 0 leaves it to `apply.flush_age_ms`.
+    pub o3_max_lag_ms: u64,
     /// The earliest timestamp taken, nanoseconds since 1970.
     pub time_min: i64,
     /// The latest timestamp taken, nanoseconds since 1970.
@@ -34,6 +36,8 @@ pub struct TableRule {
     pub partition_by: Option<PartitionBy>,
     /// Whole partitions older than this go; 0 keeps everything.
     pub ttl_s: Option<u64>,
+    /// Longest that rows wait in memory for late ones before they are flushed; 0 leaves it to `apply.flush_age_ms`.
+    pub o3_max_lag_ms: Option<u64>,
 }
 
 impl Default for TablesConfig {
@@ -42,6 +46,7 @@ impl Default for TablesConfig {
             partition_by: PartitionBy::Day,
             time_column: "time".to_owned(),
             ttl_s: 0,
+            o3_max_lag_ms: 0,
             time_min: i64::MIN,
             time_max: i64::MAX,
             rule: Vec::new(),
@@ -80,6 +85,13 @@ impl TablePolicies {
     pub fn ttl(&self, table: &str) -> Option<Duration> {
         let ttl_s = self.rules(table).find_map(|r| r.ttl_s).unwrap_or(self.config.ttl_s);
         (ttl_s > 0).then(|| Duration::from_secs(ttl_s))
+    }
+
+    /// How long rows of a table of this name may wait in memory; `None` as the pool decides.
+    pub fn max_lag(&self, table: &str) -> Option<Duration> {
+        let set = self.rules(table).find_map(|r| r.o3_max_lag_ms);
+        let max_lag_ms = set.unwrap_or(self.config.o3_max_lag_ms);
+        (max_lag_ms > 0).then(|| Duration::from_millis(max_lag_ms))
     }
 
     /// The earliest and the latest time taken.
@@ -148,6 +160,7 @@ mod tests {
             pattern: pattern.to_owned(),
             partition_by,
             ttl_s,
+            o3_max_lag_ms: ttl_s.map(|s| s * 100),
         };
         let config = TablesConfig {
             ttl_s: 9,
@@ -158,6 +171,8 @@ mod tests {
         assert_eq!(policies.of("ab").partition_by, PartitionBy::Hour);
         assert_eq!(policies.ttl("ab"), None);
         assert_eq!(policies.ttl("x"), Some(Duration::from_secs(9)));
+        assert_eq!(policies.max_lag("ab"), None, "the first rule says 0");
+        assert_eq!(policies.max_lag("x"), None);
         assert!(policies.is_reserved("write_reports") && !policies.is_reserved("Write_Reports"));
     }
 }

@@ -102,6 +102,8 @@ families! {
         counter COMPACTIONS "headwater_compactions_total" "Merges of several parts into one.";
         counter COMPACTED_ROWS "headwater_compacted_rows_total" "Rows rewritten by compaction.";
         counter WRITTEN_ROWS "headwater_written_rows_total" "Rows written to Parquet, rewritten ones included; over headwater_apply_rows_total it is the write amplification.";
+        gauge WRITE_AMPLIFICATION "headwater_write_amplification" "How often a row was written to Parquet on average since the start: 1 is the flush alone.";
+        counter ORPHANS_REMOVED "headwater_orphans_removed_total" "Files and folders of unfinished flushes and compactions that the start removed.";
         gauge PARTS "headwater_parts" "Parquet parts in the catalog.";
         gauge TABLES "headwater_tables" "Tables that exist.";
         gauge TABLES_SUSPENDED "headwater_tables_suspended" "Tables that are suspended by an error.";

@@ -9,13 +9,15 @@ use crate::types::ColumnId;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-/// Decoded bytes held of each input, whatever its rows are like.
+/// Decoded bytes held of all inputs together, whatever their rows are like ...
+const BATCHES_BYTES: u64 = 64 << 20;
+/// ... and of each at most.
 const BATCH_BYTES: u64 = 4 << 20;
 /// Rows of a batch at most.
 const BATCH_ROWS: u64 = 1 << 13;
 
 /// Writes the rows of `parts`, neighbours of one partition in order of their transactions, as one part of the next level.
-/// Memory is bounded by the number of parts, not by their size. `is_stopping` is asked between batches.
+/// Memory is bounded, whatever their number and size. `is_stopping` is asked between batches.
 ///
 /// On return the file and its name are durable; it counts once the catalog has exchanged the parts for it.
 ///
@@ -45,7 +47,7 @@ pub fn merge_parts(
     let present: Vec<ColumnId> = present.into_iter().collect();
     let mut readers = Vec::with_capacity(parts.len());
     for part in parts {
-        readers.push(PartReader::open(dir.fs(), part, batch_rows(part.meta()))?);
+        readers.push(PartReader::open(dir.fs(), part, batch_rows(part.meta(), parts.len()))?);
     }
     let mut writer = PartWriter::create(dir, schema, &present, id)?;
     let mut merge = Merge::new(&readers.iter().map(PartReader::times).collect::<Vec<_>>());
@@ -80,8 +82,9 @@ pub fn merge_parts(
     }
 }
 
-/// So many rows that a batch stays near [`BATCH_BYTES`], taking a row to decode to ten times its bytes on disk.
-fn batch_rows(part: &PartMeta) -> usize {
+/// So many rows that the batches of so many parts stay within their bounds, taking a row to decode to ten times its bytes on disk.
+fn batch_rows(part: &PartMeta, parts: usize) -> usize {
     let row_bytes = (part.bytes / part.rows.max(1)).max(1) * 10;
-    usize::try_from((BATCH_BYTES / row_bytes).clamp(1, BATCH_ROWS)).expect("at most BATCH_ROWS")
+    let bytes = BATCH_BYTES.min(BATCHES_BYTES / parts as u64);
+    usize::try_from((bytes / row_bytes).clamp(1, BATCH_ROWS)).expect("at most BATCH_ROWS")
 }

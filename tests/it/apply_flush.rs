@@ -117,6 +117,79 @@ fn compaction_keeps_the_rows_and_leaves_few_parts() {
 }
 
 #[test]
+fn a_partition_that_has_ended_becomes_one_part_once_it_is_quiet() {
+    let compaction = CompactionConfig { close_after_ms: 1000, ..CompactionConfig::default() };
+    let mut lab = Lab::new(ApplyConfig { compaction, ..quiet() });
+    let table = lab.create(1);
+    let parts_of = |lab: &Lab, hour: i64| {
+        lab.pool().tick();
+        let snapshot = lab.compacted(table);
+        check_whole(&snapshot);
+        let is_in = |part: &&std::sync::Arc<_>| {
+            headwater::storage::Part::meta(part).id.partition.0 == hour * HOUR
+        };
+        snapshot.parts.iter().filter(is_in).count()
+    };
+    for n in 0..6 {
+        lab.write(table, n % 2 * 2 * HOUR);
+        lab.flush(table);
+    }
+    assert_eq!((parts_of(&lab, 0), parts_of(&lab, 2)), (3, 3), "there may be more late rows");
+    lab.clock.advance(Duration::from_secs(1));
+    assert_eq!((parts_of(&lab, 0), parts_of(&lab, 2)), (1, 3), "the last hour has not ended");
+    lab.clock.advance(Duration::from_secs(3 * 3600));
+    assert_eq!((parts_of(&lab, 0), parts_of(&lab, 2)), (1, 1), "now it has");
+    lab.write(table, 5);
+    lab.applied(table);
+    assert_eq!(parts_of(&lab, 0), 1);
+    lab.flush(table);
+    assert_eq!(parts_of(&lab, 0), 2);
+    lab.restart();
+    lab.applied(table);
+    assert_eq!(parts_of(&lab, 0), 2);
+    lab.clock.advance(Duration::from_secs(1));
+    assert_eq!(parts_of(&lab, 0), 1);
+}
+
+#[test]
+fn a_table_may_say_how_long_its_rows_wait_for_late_ones() {
+    let mut lab = Lab::new(ApplyConfig { flush_age_ms: 60_000, ..quiet() });
+    let (short, ordinary) = (lab.create(1), lab.create(2));
+    lab.write(short, 0);
+    lab.write(ordinary, 0);
+    lab.applied(short);
+    lab.applied(ordinary);
+    lab.pool().set_max_lags(|def| (def.id == short).then_some(Duration::from_secs(1)));
+    lab.clock.advance(Duration::from_secs(1));
+    lab.pool().tick();
+    let progress = lab.pool().progress(short).unwrap();
+    block_on(progress.wait_flushed(SeqTxn(3))).unwrap();
+    assert_eq!(lab.snapshot(ordinary).flushed_txn, SeqTxn::NONE);
+}
+
+#[test]
+fn old_tails_become_files_no_faster_than_allowed_and_the_oldest_first() {
+    let mut lab = Lab::new(ApplyConfig { flush_age_ms: 1000, flush_parts_per_s: 4, ..quiet() });
+    let tables: Vec<_> = (0..10).map(|id| lab.create(id)).collect();
+    block_on(lab.pool().flush_all()).unwrap();
+    for table in tables.iter().rev() {
+        lab.write(*table, 0);
+        lab.applied(*table);
+        lab.clock.advance(Duration::from_millis(1));
+    }
+    lab.clock.advance(Duration::from_secs(2));
+    for done in [4, 8, 10] {
+        lab.pool().tick();
+        for table in tables.iter().rev().take(done) {
+            let progress = lab.pool().progress(*table).unwrap();
+            block_on(progress.wait_flushed(SeqTxn(3))).unwrap();
+        }
+        assert_eq!(files_below(&lab), done);
+        lab.clock.advance(Duration::from_secs(1));
+    }
+}
+
+#[test]
 fn files_that_the_catalog_does_not_name_go_at_the_next_start() {
     let mut lab = Lab::new(quiet());
     let table = lab.create(1);

@@ -83,6 +83,14 @@ impl Lab {
         self.pool().submit(self.log.clone());
     }
 
+    /// Like [`Lab::restart`], but no worker is told of the log.
+    pub(crate) fn restart_without_notice(&mut self) {
+        self.pool = None;
+        self.epoch += 1;
+        self.pool = Some(open(&self.dir, &self.config, &self.clock, self.epoch));
+        self.pool().submit_without_notice(self.log.clone());
+    }
+
     /// Creates a table with a tag and a value.
     pub(crate) fn create(&mut self, id: u32) -> TableId {
         let table = TableId(id);

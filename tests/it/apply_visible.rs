@@ -117,6 +117,25 @@ fn a_start_after_nothing_was_flushed_begins_from_the_first_transaction() {
 }
 
 #[test]
+fn with_every_notification_lost_ticks_and_starts_find_all_work() {
+    let mut lab = Lab::new(quiet());
+    let tables: Vec<_> = (0..20).map(|id| lab.create(id)).collect();
+    for round in 0..3 {
+        for table in &tables {
+            lab.write_without_notice(*table, round);
+        }
+        if round == 1 {
+            // A start is given the log without notice, too.
+            lab.restart_without_notice();
+        }
+        lab.pool().tick();
+        for table in &tables {
+            check_whole(&lab.applied(*table));
+        }
+    }
+}
+
+#[test]
 fn a_lost_notification_is_found_by_the_next_tick() {
     let mut lab = Lab::new(quiet());
     let table = lab.create(1);
