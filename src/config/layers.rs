@@ -316,6 +316,16 @@ mod tests {
             ("[wal]\nsegment_bytes = 5", "wal.segment_bytes: must be at least 1048576"),
             ("[ilp]\nprecision = 'h'", "ilp.precision: must be ns, us, ms or s"),
             ("[ilp\n", "hw.toml:1: "),
+            ("data_dir = ''", "data_dir: must not be empty"),
+            ("[apply]\nmemory_bytes = 0", "apply.memory_bytes: must be at least 1048576"),
+            ("[limits]\ncolumns = 1", "limits.columns: must be at least 2"),
+            ("[tables]\ntime_column = \"a\\n\"", "tables.time_column: names no column"),
+            (
+                "[tables]\ntime_min = 5\ntime_max = 4",
+                "tables.time_min: must not be later than tables.time_max",
+            ),
+            ("[[tables.rule]]\nttl_s = 5", "tables.rule: a rule needs a pattern"),
+            ("[[tables.rule]]\npattern = 'x'", "tables.rule: the rule for \"x\" sets nothing"),
             ("[[tables.rule]]\npatern = 'x'", "hw.toml:1: tables.rule cannot be"),
         ] {
             let fault = fault(text);

@@ -137,7 +137,7 @@ sections! {
         body_bytes_max: usize = 64 << 20,
         /// All bodies together; past it a write is answered 503 with `Retry-After`.
         buffered_bytes_max: usize = 256 << 20,
-        /// A request whose headers or body take longer to arrive is answered 408, and a client that does not read its answer for as long is closed.
+        /// A request whose body takes longer to arrive is answered 408; one whose headers do, or a client that does not read its answer for as long, is closed.
         timeout_ms: u64 = 30_000,
     }
 
@@ -302,10 +302,16 @@ impl Settings {
             ("ilp.buffer_bytes_max", self.ilp.buffer_bytes_max as u64, 16 << 10),
             ("http.connections_max", self.http.connections_max as u64, 1),
             ("http.body_bytes_max", self.http.body_bytes_max as u64, 1),
+            ("http.buffered_bytes_max", self.http.buffered_bytes_max as u64, 1 << 10),
             ("http.timeout_ms", self.http.timeout_ms, 1),
             ("limits.connections", self.limits.connections as u64, 1),
             ("limits.line_bytes", self.limits.line_bytes as u64, 64),
+            ("limits.name_bytes", self.limits.name_bytes as u64, 1),
+            ("limits.string_bytes", self.limits.string_bytes as u64, 1),
+            ("limits.pairs", self.limits.pairs as u64, 1),
+            ("limits.columns", self.limits.columns as u64, 2),
             ("limits.tables", self.limits.tables as u64, 1),
+            ("limits.partitions", self.limits.partitions as u64, 1),
             ("commit.rows", self.commit.rows as u64, 1),
             ("commit.bytes", self.commit.bytes as u64, 1),
             ("commit.interval_ms", self.commit.interval_ms, 1),
@@ -315,17 +321,30 @@ impl Settings {
             ("wal.writers_max", self.wal.writers_max as u64, 1),
             ("sequencer.async_interval_ms", self.sequencer.async_interval_ms, 1),
             ("sequencer.chunk_bytes", self.sequencer.chunk_bytes, 1 << 20),
+            ("apply.memory_bytes", self.apply.memory_bytes, 1 << 20),
+            ("apply.unapplied_bytes", self.apply.unapplied_bytes, 1 << 20),
             ("apply.flush_bytes", self.apply.flush_bytes, 1),
             ("apply.flush_parts_per_s", self.apply.flush_parts_per_s, 1),
+            ("apply.compaction_fan_in", self.apply.compaction_fan_in as u64, 2),
+            ("apply.compaction_parts", self.apply.compaction_parts as u64, 2),
             ("hook.interval_ms", self.hook.interval_ms, 1),
+            ("query.memory_bytes", self.query.memory_bytes as u64, 1 << 20),
             ("query.timeout_ms", self.query.timeout_ms, 1),
             ("query.concurrent_max", self.query.concurrent_max as u64, 1),
         ];
         if let Some((key, _, least)) = at_least.iter().find(|(_, value, least)| value < least) {
             return Err(wrong(key, format!("must be at least {least}")));
         }
+        for (key, is_empty) in [
+            ("data_dir", self.data_dir.as_os_str().is_empty()),
+            ("ilp.database", self.ilp.database.is_empty()),
+        ] {
+            if is_empty {
+                return Err(wrong(key, "must not be empty"));
+            }
+        }
         self.ilp.precision()?;
-        Ok(())
+        self.engine().tables.check().map_err(|(key, fault)| wrong(key, fault))
     }
 }
 

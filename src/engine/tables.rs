@@ -1,7 +1,7 @@
 //! What a table gets when a line creates it, by the pattern that its name matches.
 
 use crate::hooks::REPORTS_TABLE;
-use crate::schema::TablePolicy;
+use crate::schema::{TablePolicy, check_column_name};
 use crate::types::PartitionBy;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -51,6 +51,29 @@ impl Default for TablesConfig {
             time_max: i64::MAX,
             rule: Vec::new(),
         }
+    }
+}
+
+impl TablesConfig {
+    /// Judges what the type of a key cannot tell.
+    ///
+    /// # Errors
+    /// The key, and what is wrong with its value.
+    pub fn check(&self) -> Result<(), (&'static str, String)> {
+        check_column_name(&self.time_column, usize::MAX)
+            .map_err(|fault| ("tables.time_column", format!("names no column: {fault}")))?;
+        if self.time_min > self.time_max {
+            let fault = "must not be later than tables.time_max".to_owned();
+            return Err(("tables.time_min", fault));
+        }
+        let fault = self.rule.iter().find_map(|rule| match rule {
+            _ if rule.pattern.is_empty() => Some("a rule needs a pattern".to_owned()),
+            TableRule { pattern, partition_by: None, ttl_s: None, o3_max_lag_ms: None } => {
+                Some(format!("the rule for {pattern:?} sets nothing"))
+            }
+            _ => None,
+        });
+        fault.map_or(Ok(()), |fault| Err(("tables.rule", fault)))
     }
 }
 

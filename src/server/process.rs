@@ -5,16 +5,23 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::io::{self, IsTerminal};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 
 /// Sends log lines to standard error.
 ///
 /// # Errors
 /// `log.level` is no level and no filter.
 pub(super) fn init_log(log: &Log) -> Result<(), ConfigError> {
-    let filter = EnvFilter::try_new(&log.level).map_err(|e| ConfigError {
+    let wrong = |why: &dyn std::fmt::Display| ConfigError {
         place: "log.level".to_owned(),
-        fault: format!("{:?} is no level and no filter: {e}", log.level),
-    })?;
+        fault: format!("{:?} is no level and no filter: {why}", log.level),
+    };
+    // A bare word would be taken for a module of that name, and a misspelt level would silence the log.
+    let is_word = |directive: &&str| !directive.contains(['=', ':', '[']);
+    for word in log.level.split(',').map(str::trim).filter(is_word) {
+        word.parse::<LevelFilter>().map_err(|e| wrong(&e))?;
+    }
+    let filter = EnvFilter::try_new(&log.level).map_err(|e| wrong(&e))?;
     // Colours are for eyes: in a file they would be escape codes between the words.
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)
