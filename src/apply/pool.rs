@@ -194,6 +194,15 @@ impl ApplyPool {
         self.shared.segments.is_needed((writer, segment))
     }
 
+    /// True while committed rows are on their way to queries and nothing stands in theirs: suspended tables are left aside,
+    /// and a full disk or the like, which may last, makes it false.
+    pub fn is_catching_up(&self) -> bool {
+        let tables = self.shared.all_tables();
+        let able = || tables.iter().map(|table| &table.progress).filter(|p| !p.is_suspended());
+        able().all(|progress| progress.trouble().is_none())
+            && able().any(|progress| progress.applied_txn() < progress.seq_txn())
+    }
+
     /// Flushes everything that is committed for a table now, and returns when it is in synced parts. A table that is not
     /// there (any more) has nothing to flush.
     ///

@@ -25,6 +25,9 @@ use std::time::Duration;
 /// The database of whoever names none.
 pub const DEFAULT_DATABASE: &str = "public";
 
+/// How often a start looks whether the WAL is replayed.
+const CATCH_UP_POLL: Duration = Duration::from_millis(2);
+
 /// A running server below its sockets.
 #[derive(Debug)]
 pub struct Engine {
@@ -89,7 +92,6 @@ impl Engine {
         let threads = Threads::start(work.reporter, work.housekeeper)?;
         *engine.threads.lock().unwrap_or_else(PoisonError::into_inner) = Some(threads);
         let took = shared.clock.monotonic().saturating_sub(began).as_secs_f64();
-        metrics::RECOVERY_DURATION.set(took);
         tracing::info!(seconds = took, epoch = shared.identity.epoch, "the data directory is open");
         Ok(engine)
     }
@@ -163,6 +165,13 @@ impl Engine {
     /// What lets connections read on, or makes them wait.
     pub fn gate(&self) -> &Gate {
         self.shared.apply.gate()
+    }
+
+    /// Returns once queries see what was committed before, or something is in the way that may last: a full disk, say.
+    pub async fn caught_up(&self) {
+        while self.shared.apply.is_catching_up() {
+            tokio::time::sleep(CATCH_UP_POLL).await;
+        }
     }
 
     /// What it was opened with.

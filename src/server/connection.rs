@@ -121,6 +121,8 @@ impl Connection {
             }
             if self.draining.is_some_and(|until| self.is_drained(until)) {
                 self.finish_commits().await?;
+                // Replies fit into the socket of a client that reads; one that does not must not hold up the stop.
+                self.replies.send(&self.stream).map_err(End::Socket)?;
                 return Err(End::Reset("the server stops"));
             }
         }
@@ -314,10 +316,11 @@ impl Connection {
             }
         };
         self.finish_commits().await?;
+        self.replies.send_all(&self.stream).await.map_err(End::Socket)?;
         if clean { Ok(()) } else { Err(End::Reset("the last line has no newline")) }
     }
 
-    /// Commits what is pending, waits until it is durable, and sends every reply.
+    /// Commits what is pending and waits until it is durable. Every reply is then due.
     async fn finish_commits(&mut self) -> Result<(), End> {
         self.commit()?;
         while self.full_disk.is_some() {
@@ -326,7 +329,7 @@ impl Connection {
         let ordinal = self.session.ordinal();
         self.progress.reached(ordinal).await;
         self.replies.settle(ordinal);
-        self.replies.send_all(&self.stream).await.map_err(End::Socket)
+        Ok(())
     }
 
     async fn retry_commit(&mut self) -> Result<(), End> {

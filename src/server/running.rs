@@ -44,7 +44,11 @@ impl Server {
         let ilp = Bound::new("ilp.addr", &settings.ilp.addr, Close::Reset)?;
         let http = Bound::new("http.addr", &settings.http.addr, Close::Fin)?;
         let clock = Clock::real();
+        let began = clock.monotonic();
         let engine = open(settings, clock.clone()).await?;
+        // Whoever asks after a restart finds every row that was acknowledged before it.
+        engine.caught_up().await;
+        metrics::RECOVERY_DURATION.set(clock.monotonic().saturating_sub(began).as_secs_f64());
         #[cfg(feature = "query")]
         let query = Arc::new(QueryEngine::new(settings.query(), engine.source())?);
 
@@ -93,8 +97,9 @@ impl Server {
         let began = tokio::time::Instant::now();
         self.stop.cancel();
         self.tasks.close();
-        // Connections keep to half of the deadline by themselves; the other half bounds what they wait for.
-        if tokio::time::timeout(self.deadline, self.tasks.wait()).await.is_err() {
+        // Connections keep to half of the deadline by themselves. What they then wait for, clients that do not read their
+        // replies among it, must leave time to flush.
+        if tokio::time::timeout(self.deadline / 4 * 3, self.tasks.wait()).await.is_err() {
             tracing::warn!(
                 "connections did not end in time; what they sent last is not acknowledged"
             );

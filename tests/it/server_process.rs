@@ -6,6 +6,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 use tempfile::tempdir;
 
 /// Runs a server that cannot start: code 2 and one line, which is returned.
@@ -33,6 +34,21 @@ fn sigterm_takes_what_clients_have_sent_and_leaves_parquet_only() {
         // None of them half-closed, so none may take the end for a promise.
         assert_eq!(stream.read(&mut [0]).unwrap_err().kind(), ErrorKind::ConnectionReset);
     }
+}
+
+#[test]
+fn a_client_that_does_not_read_its_replies_leaves_time_to_flush() {
+    let dir = tempdir().unwrap();
+    let mut command = command(dir.path(), &[]);
+    command.env("HEADWATER_SHUTDOWN_DEADLINE_MS", "2000");
+    let mut server = Running::spawn(command, dir.path());
+    server.send("m v=1 1\n");
+    let mut deaf = server.connect();
+    deaf.set_write_timeout(Some(Duration::from_millis(200))).unwrap();
+    let asks = format!("# ack {}\n", "x".repeat(64)).repeat(1_000);
+    while deaf.write_all(asks.as_bytes()).is_ok() {}
+    assert_eq!(server.stop(), 0);
+    assert_eq!(server.segments(), Vec::<std::path::PathBuf>::new());
 }
 
 #[test]
@@ -107,8 +123,10 @@ fn a_bad_configuration_is_named_with_its_place_and_what_is_meant() {
     assert!(error.contains("hw.toml:1: durability cannot be \"maybe\""), "{error}");
     let error = refused(command(&data, &["--durability", "fast"]));
     assert!(error.contains("--durability: "), "{error}");
-    let error = refused(command(&data, &["--log-level", "headwater=loud"]));
-    assert!(error.contains("log.level: "), "{error}");
+    for level in ["headwater=loud", "loud", "info,loud"] {
+        let error = refused(command(&data, &["--log-level", level]));
+        assert!(error.contains("log.level: "), "{error}");
+    }
     let mut environment = command(&data, &[]);
     environment.env("HEADWATER_WAL_SEGMENT_BYTES", "lots");
     assert!(refused(environment).contains("HEADWATER_WAL_SEGMENT_BYTES: "));

@@ -54,7 +54,12 @@ pub fn outcome(mut command: Command) -> (i32, String) {
 impl Running {
     /// Starts a server and returns when clients can connect.
     pub fn start(dir: &Path, args: &[&str]) -> Running {
-        let mut child = command(dir, args).stdout(Stdio::piped()).spawn().expect("the binary runs");
+        Running::spawn(command(dir, args), dir)
+    }
+
+    /// Starts a server by a command on this folder, and returns when clients can connect.
+    pub fn spawn(mut command: Command, dir: &Path) -> Running {
+        let mut child = command.stdout(Stdio::piped()).spawn().expect("the binary runs");
         let mut lines = BufReader::new(child.stdout.take().expect("stdout is piped")).lines();
         let mut address = |label: &str| loop {
             let line =
