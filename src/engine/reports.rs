@@ -5,12 +5,24 @@
 use super::open::Shared;
 use super::session::define;
 use crate::hooks::{FlushReport, REPORTS_TABLE, ReportError, ReportRow, ReportSink};
-use crate::schema::{Claim, ClaimError, Table};
+use crate::schema::{Claim, ClaimError, ColumnDef, Table};
 use crate::sequencer::{Committed, LogState, Progress, Receipt, Reported, TxnKind};
 use crate::types::{ColumnId, ColumnType, SeqTxn, TableId};
 use crate::wal::{Batch, Lease};
 use std::collections::HashMap;
 use std::sync::Arc;
+
+/// What `write_reports` has beside its time.
+const COLUMNS: [(&str, ColumnType); 2] =
+    [("table_name", ColumnType::Tag), ("row_count", ColumnType::Integer)];
+
+/// The columns that `write_reports` gets with its first row.
+pub(super) fn report_columns() -> Vec<ColumnDef> {
+    let ids = (1..).map(ColumnId);
+    let def =
+        |(id, (name, ty)): (ColumnId, (&str, ColumnType))| ColumnDef { id, name: name.into(), ty };
+    ids.zip(COLUMNS).map(def).collect()
+}
 
 /// The sink that writes to `write_reports` of each database.
 #[derive(Debug)]
@@ -41,8 +53,7 @@ impl ReportWriter {
         let registry = &self.shared.registry;
         let policy = self.shared.policies.of(REPORTS_TABLE);
         let table = registry.table_or_claim(database, REPORTS_TABLE, &policy, at)?;
-        let columns = [("table_name", ColumnType::Tag), ("row_count", ColumnType::Integer)];
-        registry.claim(&table, &Claim { columns: &columns, time: at })?;
+        registry.claim(&table, &Claim { columns: &COLUMNS, time: at })?;
         let schema = table.schema();
         let id = |name| schema.get(name).expect("claimed just now").id();
         let mut batch = Batch::new(table.id());

@@ -2,12 +2,13 @@
 
 use super::Engine;
 use super::open::{DEFAULT_DATABASE, Shared};
+use super::reports::report_columns;
 use crate::apply::ResumeError;
 use crate::query::{Command, CommandError, Pending, Source, Suspension, TableStatus};
-use crate::schema::Table;
+use crate::schema::{Table, TableDef};
 use crate::sequencer::{Change, Progress, Receipt};
-use crate::storage::Snapshot;
-use crate::types::SeqTxn;
+use crate::storage::{Snapshot, TableSchema};
+use crate::types::{SeqTxn, TableId};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -41,7 +42,7 @@ impl Source for EngineSource {
     }
 
     fn snapshot(&self, database: &str, table: &str) -> Option<Arc<Snapshot>> {
-        self.0.snapshot(database, table)
+        self.0.snapshot(database, table).or_else(|| self.0.no_reports_yet(database, table))
     }
 
     fn table_status(&self) -> Vec<TableStatus> {
@@ -63,6 +64,13 @@ impl Source for EngineSource {
         command: Command,
     ) -> Pending<'a, Result<(), CommandError>> {
         Box::pin(async move {
+            let changes_nothing =
+                matches!(command, Command::Flush { .. } | Command::ApplyWal { .. });
+            if self.0.is_stopping() && !changes_nothing {
+                // Nobody is left to carry it out, so waiting for that would have no end.
+                let why = "nothing can be changed: the server has stopped or is about to";
+                return Err(CommandError::Refused(why.to_owned()));
+            }
             match command {
                 Command::DropTable { if_exists, name } => {
                     match self.0.logged_table(database, &name) {
@@ -101,6 +109,23 @@ impl EngineSource {
 }
 
 impl Shared {
+    /// `write_reports` before its first row: a table without rows, not an unknown one.
+    fn no_reports_yet(&self, database: &str, table: &str) -> Option<Arc<Snapshot>> {
+        if !self.policies.is_reserved(table) {
+            return None;
+        }
+        let def = TableDef {
+            id: TableId::default(),
+            database: database.into(),
+            name: table.into(),
+            partition_by: self.policies.of(table).partition_by,
+            time_column: self.policies.of(table).time_column,
+            created: 0,
+        };
+        let schema = Arc::new(TableSchema::new(def, report_columns()));
+        Some(Arc::new(Snapshot::flushed(schema, Arc::default(), SeqTxn::NONE)))
+    }
+
     fn status(&self, table: &Table, memory_pressure: u8) -> Option<TableStatus> {
         let progress = self.apply.progress(table.id())?;
         let suspended = progress

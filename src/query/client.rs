@@ -48,6 +48,14 @@ impl Print {
             Print::Jsonl => "jsonl",
         }
     }
+
+    /// What a terminal wants after the answer: only the array ends without a newline.
+    fn end(self) -> &'static [u8] {
+        match self {
+            Print::Json => b"\n",
+            Print::Table | Print::Csv | Print::Jsonl => b"",
+        }
+    }
 }
 
 /// What the user sees of a failure.
@@ -110,7 +118,8 @@ fn ask_server(args: &QueryArgs) -> Result<(), Failure> {
     }
     let mut from = response.body_mut().as_reader();
     let mut to = std::io::stdout().lock();
-    printed(std::io::copy(&mut from, &mut to).and_then(|_| to.flush()))
+    let copied = std::io::copy(&mut from, &mut to);
+    printed(copied.and_then(|_| to.write_all(args.format.end())).and_then(|()| to.flush()))
 }
 
 /// A reader that has seen enough, as `head` has, is no failure.
@@ -177,7 +186,7 @@ fn ask_directory(
         while let Some(bytes) = body.next().await {
             printed(to.write_all(&bytes.map_err(failed)?))?;
         }
-        printed(to.flush())
+        printed(to.write_all(args.format.end()).and_then(|()| to.flush()))
     };
     tokio::runtime::Builder::new_current_thread()
         .enable_all()

@@ -1,7 +1,7 @@
 //! What went wrong with a query, whose fault it is, and where in the statement.
 
 use arrow::error::ArrowError;
-use datafusion::common::{DataFusionError, Diagnostic};
+use datafusion::common::{DataFusionError, Diagnostic, SchemaError};
 use datafusion::sql::sqlparser::parser::ParserError;
 use std::fmt;
 
@@ -44,10 +44,22 @@ impl QueryError {
     /// The caller's view of what DataFusion said about `sql`.
     pub(super) fn from_datafusion(error: &DataFusionError, sql: &str) -> QueryError {
         let position = error.diagnostic().and_then(|found| position_of(found, sql));
-        let (kind, message) = explain(error.find_root());
+        let root = error.find_root();
+        let (kind, message) = explain(root);
         let (message, located) = split_location(&message);
-        let position = position.or_else(|| located.map(|at| character_offset(sql, at)));
+        let position = position
+            .or_else(|| located.map(|at| character_offset(sql, at)))
+            .or_else(|| message.ends_with("found: EOF").then(|| sql.trim_end().chars().count()))
+            .or_else(|| position_of_word(sql, missing_field(root)?));
         QueryError { kind, message: message.to_owned(), position }
+    }
+
+    /// The error as `/api/v3/query_sql` answers it: `error` and, when it is known, `position`.
+    pub fn to_value(&self) -> serde_json::Value {
+        match self.position {
+            Some(position) => serde_json::json!({ "error": self.message, "position": position }),
+            None => serde_json::json!({ "error": self.message }),
+        }
     }
 
     /// The error as `/exec` answers it: `query`, `error` and `position`, which is 0 when it is not known.
@@ -93,13 +105,22 @@ fn explain(error: &DataFusionError) -> (ErrorKind, String) {
         {
             (ErrorKind::Statement, arrow.to_string())
         }
-        DataFusionError::ResourcesExhausted(message) => (
-            ErrorKind::Resources,
-            format!("the query needs more memory or temporary space than it may use: {message}"),
-        ),
+        DataFusionError::ResourcesExhausted(message) => (ErrorKind::Resources, exhausted(message)),
+        // A full spill budget comes back through Arrow, as an error of its file.
+        DataFusionError::ArrowError(arrow, _) if is_spill_limit(arrow) => {
+            (ErrorKind::Resources, exhausted(&arrow.to_string()))
+        }
         _ => (ErrorKind::Internal, error.strip_backtrace()),
     };
     (kind, message.lines().next().unwrap_or_default().to_owned())
+}
+
+fn exhausted(message: &str) -> String {
+    format!("the query needs more memory or temporary space than it may use: {message}")
+}
+
+fn is_spill_limit(error: &ArrowError) -> bool {
+    matches!(error, ArrowError::IoError(message, _) if message.contains("max_temp_directory_size"))
 }
 
 fn parser_message(error: &ParserError) -> String {
@@ -112,6 +133,28 @@ fn parser_message(error: &ParserError) -> String {
 fn position_of(diagnostic: &Diagnostic, sql: &str) -> Option<usize> {
     let start = diagnostic.span?.start;
     Some(character_offset(sql, (start.line, start.column)))
+}
+
+/// The column that a statement names and no table has. DataFusion does not say where in every clause.
+fn missing_field(error: &DataFusionError) -> Option<&str> {
+    match error {
+        DataFusionError::Diagnostic(_, inner) => missing_field(inner.find_root()),
+        DataFusionError::SchemaError(schema, _) => match schema.as_ref() {
+            SchemaError::FieldNotFound { field, .. } => Some(&field.name),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// Where a word stands, counted in characters, when it stands in one place only.
+fn position_of_word(sql: &str, word: &str) -> Option<usize> {
+    let is_word = |c: char| c.is_alphanumeric() || c == '_';
+    let mut places = sql.match_indices(word).filter(|(at, found)| {
+        !sql[..*at].ends_with(is_word) && !sql[at + found.len()..].starts_with(is_word)
+    });
+    let (at, _) = places.next().filter(|_| !word.is_empty())?;
+    places.next().is_none().then(|| sql[..at].chars().count())
 }
 
 /// Takes ` at Line: L, Column: C` off the end of a parser's message.
@@ -149,5 +192,21 @@ mod tests {
         assert_eq!(error.message, "Expected: end of statement, found: t");
         assert_eq!(error.position, Some(18));
         assert_eq!(sql.chars().nth(18), Some('t'));
+    }
+
+    #[test]
+    fn a_word_is_found_when_it_stands_in_one_place() {
+        assert_eq!(position_of_word("SELECT é ORDER BY\n  nope", "nope"), Some(20));
+        assert_eq!(position_of_word("SELECT no, nope FROM no_t", "no"), Some(7));
+        assert_eq!(position_of_word("SELECT no FROM t WHERE no > 1", "no"), None);
+        assert_eq!(position_of_word("SELECT 1", ""), None);
+    }
+
+    #[test]
+    fn a_statement_that_breaks_off_is_wrong_at_its_end() {
+        let error = ParserError::ParserError("Expected: an expression, found: EOF".to_owned());
+        let error =
+            QueryError::from_datafusion(&DataFusionError::SQL(Box::new(error), None), "SELECT é, ");
+        assert_eq!(error.position, Some(9));
     }
 }

@@ -65,6 +65,6 @@ pub use engine::QueryEngine;
 #[cfg(feature = "query")]
 pub use error::{ErrorKind, QueryError};
 #[cfg(feature = "query")]
-pub use format::{Body, Format};
+pub use format::{Body, Format, Page};
 #[cfg(feature = "query")]
 pub use output::{Output, Rows};

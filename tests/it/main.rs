@@ -17,5 +17,7 @@ mod segment_golden;
 mod server_http;
 mod server_ilp;
 mod server_process;
+#[cfg(feature = "query")]
+mod server_query;
 mod server_support;
 mod tidy;

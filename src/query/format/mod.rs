@@ -18,6 +18,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+pub use questdb::Page;
 pub(super) use questdb::questdb_type;
 
 /// Bytes are handed on when there are so many.
@@ -37,7 +38,7 @@ pub enum Format {
     /// A table drawn with lines, for people.
     Table,
     /// The answer of `/exec`: query, columns, rows as arrays, count.
-    QuestDb,
+    QuestDb(Page),
 }
 
 impl Format {
@@ -56,7 +57,7 @@ impl Format {
     /// The media type of what is written.
     pub fn content_type(self) -> &'static str {
         match self {
-            Format::Json | Format::QuestDb => "application/json",
+            Format::Json | Format::QuestDb(_) => "application/json",
             Format::JsonLines => "application/jsonl",
             Format::Csv => "text/csv",
             Format::Parquet => "application/vnd.apache.parquet",
@@ -71,7 +72,7 @@ impl Format {
     pub async fn write(self, sql: &str, output: Output) -> Result<Body, QueryError> {
         let rows = match output {
             Output::Rows(rows) => rows,
-            Output::Done if self == Format::QuestDb => {
+            Output::Done if matches!(self, Format::QuestDb(_)) => {
                 return Ok(Body::whole(Bytes::from_static(b"{\"ddl\":\"OK\"}")));
             }
             Output::Done => return self.write_ok(),
@@ -83,7 +84,7 @@ impl Format {
             Format::Csv => Box::new(text::Csv::new(schema)?),
             Format::Parquet => Box::new(text::Parquet::new(schema)?),
             Format::Table => Box::new(text::Table::new(schema)),
-            Format::QuestDb => Box::new(questdb::Exec::new(sql, schema)),
+            Format::QuestDb(page) => Box::new(questdb::Exec::new(sql, schema, page)),
         };
         let mut pump = Pump { rows, writer, is_done: false };
         let first = pump.next().await?;
@@ -102,7 +103,7 @@ impl Format {
             Format::JsonLines => Box::new(text::JsonLines),
             Format::Csv => Box::new(text::Csv::new(&schema)?),
             Format::Parquet => Box::new(text::Parquet::new(&schema)?),
-            Format::Table | Format::QuestDb => Box::new(text::Table::new(&schema)),
+            Format::Table | Format::QuestDb(_) => Box::new(text::Table::new(&schema)),
         };
         writer.batch(&ok, &mut bytes)?;
         writer.end(&mut bytes)?;
@@ -114,6 +115,10 @@ impl Format {
 trait Writer: Send {
     fn batch(&mut self, batch: &RecordBatch, out: &mut Vec<u8>) -> Result<(), QueryError>;
     fn end(&mut self, out: &mut Vec<u8>) -> Result<(), QueryError>;
+    /// True when further batches would change nothing.
+    fn has_enough(&self) -> bool {
+        false
+    }
 }
 
 /// A writer of a library refused a value of ours.
@@ -133,7 +138,11 @@ impl Pump {
     async fn next(&mut self) -> Result<Bytes, QueryError> {
         let mut out = Vec::new();
         while !self.is_done && out.len() < CHUNK_BYTES {
-            match self.rows.next().await {
+            let batch = match self.writer.has_enough() {
+                true => None,
+                false => self.rows.next().await,
+            };
+            match batch {
                 Some(batch) => self.writer.batch(&batch?, &mut out)?,
                 None => {
                     self.writer.end(&mut out)?;

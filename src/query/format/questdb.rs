@@ -3,6 +3,8 @@
 //! `timestamp` is the position of the designated timestamp among the columns, -1 when it is not one of them. Types have QuestDB's
 //! names: our tags are `SYMBOL`s, our times `TIMESTAMP_NS`. Integers that QuestDB does not have are `LONG`. A value that JSON
 //! has no number for is null.
+//!
+//! `count` is the number of the last row written, rows skipped by `limit` included, or of all rows when `count=true` asks for it.
 
 use super::{Writer, broken};
 use crate::query::QueryError;
@@ -36,17 +38,60 @@ pub(in crate::query) fn questdb_type(ty: &DataType) -> &'static str {
     }
 }
 
+/// Which rows of an answer are written, and what around them.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Page {
+    /// Rows before the first that is written.
+    skip: u64,
+    /// The last row that is written, counted from 1.
+    last: u64,
+    /// Query and columns are written, too.
+    with_head: bool,
+    /// The count is that of all rows, also of those after the last.
+    count_all: bool,
+}
+
+impl Page {
+    /// `limit` is empty for all rows, `n` for the first n, `skip,last` for those between; QuestDB's `nm` is `!with_head`.
+    ///
+    /// # Errors
+    /// `limit` is none of these.
+    pub fn new(limit: &str, with_head: bool, count_all: bool) -> Result<Page, QueryError> {
+        let bad = |_| {
+            let message = format!("limit takes N or SKIP,LAST, whole numbers, not {limit:?}");
+            QueryError::statement(message)
+        };
+        let number = |text: &str| text.trim().parse::<u64>().map_err(bad);
+        let (skip, last) = match limit.split_once(',') {
+            None if limit.is_empty() => (0, u64::MAX),
+            None => (0, number(limit)?),
+            Some((skip, last)) => (number(skip)?, number(last)?),
+        };
+        Ok(Page { skip, last, with_head, count_all })
+    }
+}
+
+impl Default for Page {
+    /// Everything.
+    fn default() -> Page {
+        Page { skip: 0, last: u64::MAX, with_head: true, count_all: false }
+    }
+}
+
 /// Writes the answer of `/exec`.
 pub(super) struct Exec {
+    page: Page,
     /// All before the first row; not yet sent.
     head: String,
-    rows: u64,
+    /// Rows that came, of which those within the page were written.
+    seen: u64,
+    has_written: bool,
     /// Reused for the text of one value.
     text: String,
 }
 
 impl Exec {
-    pub(super) fn new(sql: &str, schema: &SchemaRef) -> Exec {
+    pub(super) fn new(sql: &str, schema: &SchemaRef, page: Page) -> Exec {
         let columns = schema.fields().iter().map(|field| {
             let name = serde_json::Value::from(field.name().as_str());
             format!("{{\"name\":{name},\"type\":\"{}\"}}", questdb_type(field.data_type()))
@@ -56,12 +101,15 @@ impl Exec {
             Some(position) => position.to_string(),
             None => "-1".to_owned(),
         };
-        let head = format!(
-            "{{\"query\":{},\"columns\":[{}],\"timestamp\":{timestamp},\"dataset\":[",
-            serde_json::Value::from(sql),
-            columns.join(","),
-        );
-        Exec { head, rows: 0, text: String::new() }
+        let head = match page.with_head {
+            true => format!(
+                "{{\"query\":{},\"columns\":[{}],\"timestamp\":{timestamp},\"dataset\":[",
+                serde_json::Value::from(sql),
+                columns.join(","),
+            ),
+            false => "{\"dataset\":[".to_owned(),
+        };
+        Exec { page, head, seen: 0, has_written: false, text: String::new() }
     }
 
     fn row(
@@ -70,8 +118,8 @@ impl Exec {
         row: usize,
         out: &mut Vec<u8>,
     ) -> Result<(), QueryError> {
-        out.extend_from_slice(if self.rows == 0 { b"[" } else { b",[" });
-        self.rows += 1;
+        out.extend_from_slice(if self.has_written { b",[" } else { b"[" });
+        self.has_written = true;
         for (index, column) in columns.iter().enumerate() {
             if index > 0 {
                 out.push(b',');
@@ -100,15 +148,25 @@ impl Writer for Exec {
             batch.columns().iter().map(|array| Column::new(array)).collect();
         let columns = columns?;
         for row in 0..batch.num_rows() {
-            self.row(&columns, row, out)?;
+            if self.has_enough() {
+                break;
+            }
+            self.seen += 1;
+            if self.page.skip < self.seen && self.seen <= self.page.last {
+                self.row(&columns, row, out)?;
+            }
         }
         Ok(())
     }
 
     fn end(&mut self, out: &mut Vec<u8>) -> Result<(), QueryError> {
         out.append(&mut std::mem::take(&mut self.head).into_bytes());
-        out.extend_from_slice(format!("],\"count\":{}}}", self.rows).as_bytes());
+        out.extend_from_slice(format!("],\"count\":{}}}", self.seen).as_bytes());
         Ok(())
+    }
+
+    fn has_enough(&self) -> bool {
+        !self.page.count_all && self.seen >= self.page.last
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::answers::cpu;
 use super::fixture::*;
-use crate::query::{ErrorKind, Format};
+use crate::query::{ErrorKind, Format, Page};
 use crate::types::ColumnType;
 use arrow::array::{BooleanArray, Float64Array, StringArray, UInt64Array};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
@@ -48,7 +48,7 @@ async fn every_format_spells_every_type() {
             "tag,f,u,b,s,time\n\"a \"\"b\"\",\nc\\é\",1e300,18446744073709551615,true,\"a \"\"b\"\",\nc\\é\",2026-11-22T00:00:00.000000001\n,,,,,2026-11-22T00:00:01\n",
         ),
         (
-            Format::QuestDb,
+            Format::QuestDb(Page::default()),
             r#"{"query":"SELECT * FROM kinds ORDER BY time","columns":[{"name":"tag","type":"SYMBOL"},{"name":"f","type":"DOUBLE"},{"name":"u","type":"LONG"},{"name":"b","type":"BOOLEAN"},{"name":"s","type":"VARCHAR"},{"name":"time","type":"TIMESTAMP_NS"}],"timestamp":5,"dataset":[["a \"b\",\nc\\é",1e300,18446744073709551615,true,"a \"b\",\nc\\é","2026-11-22T00:00:00.000000001Z"],[null,null,null,null,null,"2026-11-22T00:00:01.000000000Z"]],"count":2}"#,
         ),
     ] {
@@ -87,7 +87,7 @@ async fn no_rows_are_an_answer_in_every_format() {
         (Format::JsonLines, ""),
         (Format::Csv, "u,time\n"),
         (Format::Table, "+---+------+\n| u | time |\n+---+------+\n+---+------+\n"),
-        (Format::QuestDb, &exec),
+        (Format::QuestDb(Page::default()), &exec),
     ] {
         assert_eq!(text(&engine, format, sql).await, expect, "{format:?}");
     }
@@ -103,7 +103,7 @@ async fn a_command_answers_ok_in_every_format() {
         (Format::JsonLines, "{\"result\":\"OK\"}\n"),
         (Format::Csv, "result\nOK\n"),
         (Format::Table, "+--------+\n| result |\n+--------+\n| OK     |\n+--------+\n"),
-        (Format::QuestDb, "{\"ddl\":\"OK\"}"),
+        (Format::QuestDb(Page::default()), "{\"ddl\":\"OK\"}"),
     ] {
         assert_eq!(text(&engine, format, "FLUSH").await, expect, "{format:?}");
     }
@@ -129,9 +129,33 @@ async fn exec_knows_the_designated_timestamp_and_writes_what_is_no_number_as_nul
         ),
         ("SELECT [1, 2] AS list", r#""dataset":[["[1, 2]"]]"#),
     ] {
-        let answer = text(&engine, Format::QuestDb, sql).await;
+        let answer = text(&engine, Format::QuestDb(Page::default()), sql).await;
         assert!(answer.contains(expect), "{answer}");
         serde_json::from_str::<serde_json::Value>(&answer).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn exec_answers_the_page_that_is_asked_for() {
+    let engine = engine(&TestSource::of([]));
+    let sql = "SELECT value AS v FROM generate_series(1, 20000)";
+    for (limit, with_head, count_all, dataset, count) in [
+        ("2", false, false, "[[1],[2]]", 2),
+        ("2,4", false, false, "[[3],[4]]", 4),
+        ("19999,30000", false, false, "[[20000]]", 20_000),
+        ("0", false, false, "[]", 0),
+        ("4,2", false, false, "[]", 2),
+        ("1", false, true, "[[1]]", 20_000),
+    ] {
+        let page = Page::new(limit, with_head, count_all).unwrap();
+        let answer = text(&engine, Format::QuestDb(page), sql).await;
+        assert_eq!(answer, format!("{{\"dataset\":{dataset},\"count\":{count}}}"), "{limit}");
+    }
+    let page = Page::new("1", true, false).unwrap();
+    let answer = text(&engine, Format::QuestDb(page), sql).await;
+    assert!(answer.ends_with(r#""timestamp":-1,"dataset":[[1]],"count":1}"#), "{answer}");
+    for bad in ["x", "-1", "1,", ",1", "1,2,3"] {
+        assert_eq!(Page::new(bad, true, false).unwrap_err().kind, ErrorKind::Statement, "{bad}");
     }
 }
 

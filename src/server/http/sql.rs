@@ -8,7 +8,8 @@ use axum::response::Response;
 use serde::Deserialize;
 use serde_json::json as object;
 
-/// What the three endpoints take, from the URL, a form or a JSON object. Parameters that other servers know have no meaning here.
+/// What the three endpoints take, from the URL, a form or a JSON object. `limit`, `nm` and `count` are QuestDB's, for `/exec` only;
+/// other parameters that other servers know have no meaning here.
 #[derive(Deserialize, Default, Debug)]
 pub(super) struct Parameters {
     #[serde(alias = "q")]
@@ -16,6 +17,9 @@ pub(super) struct Parameters {
     #[serde(alias = "database")]
     db: Option<String>,
     format: Option<String>,
+    limit: Option<String>,
+    nm: Option<String>,
+    count: Option<String>,
 }
 
 /// `GET|POST /exec`
@@ -90,6 +94,9 @@ async fn parameters_of(
     parameters.query = parameters.query.or(sent.query);
     parameters.db = parameters.db.or(sent.db);
     parameters.format = parameters.format.or(sent.format);
+    parameters.limit = parameters.limit.or(sent.limit);
+    parameters.nm = parameters.nm.or(sent.nm);
+    parameters.count = parameters.count.or(sent.count);
     Ok(parameters)
 }
 
@@ -97,19 +104,32 @@ async fn parameters_of(
 mod answer {
     //! Answers, by the query engine.
 
-    use super::{App, Body, Parameters, Response, StatusCode, header, refuse};
-    use crate::query::{ErrorKind, Format, QueryError};
+    use super::{App, Body, Parameters, Response, StatusCode, header, json, refuse};
+    use crate::query::{ErrorKind, Format, Page, QueryError};
     use axum::response::IntoResponse;
 
     pub(super) async fn exec(app: &App, parameters: Parameters) -> Response {
+        let format = page(&parameters).map(Format::QuestDb);
         let sql = parameters.query.unwrap_or_default();
-        match run(app, parameters.db.as_deref(), &sql, Format::QuestDb).await {
-            Ok(response) => response,
-            Err(error) => {
-                let json = [(header::CONTENT_TYPE, Format::QuestDb.content_type())];
-                (status(&error), json, error.to_json(&sql)).into_response()
-            }
-        }
+        let answered = match format {
+            Ok(format) => run(app, parameters.db.as_deref(), &sql, format).await,
+            Err(error) => Err(error),
+        };
+        answered.unwrap_or_else(|error| {
+            let json = [(header::CONTENT_TYPE, "application/json")];
+            (status(&error), json, error.to_json(&sql)).into_response()
+        })
+    }
+
+    /// The part of an answer that `limit`, `nm` and `count` ask for.
+    fn page(parameters: &Parameters) -> Result<Page, QueryError> {
+        let is_true =
+            |flag: &Option<String>| flag.as_ref().is_some_and(|f| f.eq_ignore_ascii_case("true"));
+        Page::new(
+            parameters.limit.as_deref().unwrap_or_default(),
+            !is_true(&parameters.nm),
+            is_true(&parameters.count),
+        )
     }
 
     pub(super) async fn query_sql(app: &App, parameters: Parameters) -> Response {
@@ -125,7 +145,7 @@ mod answer {
         };
         match run(app, parameters.db.as_deref(), &sql, format).await {
             Ok(response) => response,
-            Err(error) => refuse(status(&error), &error),
+            Err(error) => json(status(&error), &error.to_value()),
         }
     }
 
