@@ -1,13 +1,15 @@
 //! A request that brings lines as a whole and wants to know what became of each.
 
-use super::rejects::excerpt;
 use super::{Engine, IngestError, Origin};
 use crate::codec::{LineError, Precision};
+use crate::schema::check_table_name;
 use bytes::BytesMut;
 use std::sync::Arc;
 
 /// Refused lines that one answer names; the rest are counted.
 const REJECTED_KEPT_MAX: usize = 100;
+/// Bytes of each of them that the answer repeats.
+const TEXT_BYTES_MAX: usize = 1024;
 
 /// What became of a request's lines.
 #[derive(Debug, Default)]
@@ -31,7 +33,7 @@ pub struct Rejected {
     pub reason: &'static str,
     /// A sentence.
     pub detail: String,
-    /// The start of the line, escaped.
+    /// The start of the line as it came; what is not UTF-8 is replaced.
     pub text: String,
 }
 
@@ -43,13 +45,28 @@ impl Rejected {
                 column: error.offset as u64 + 1,
                 reason: error.reason.as_str(),
                 detail: error.detail.to_string(),
-                text: excerpt(text),
+                text: start_of(text),
             });
         }
     }
 }
 
+/// The start of a line, up to the end of a character.
+fn start_of(line: &[u8]) -> String {
+    let is_inside = |at: &usize| line.get(*at).is_some_and(|byte| byte & 0xc0 == 0x80);
+    let cut = (0..=line.len().min(TEXT_BYTES_MAX)).rev().find(|at| !is_inside(at)).unwrap_or(0);
+    String::from_utf8_lossy(&line[..cut]).into_owned()
+}
+
 impl Engine {
+    /// Checks the name of a database that came from outside; the rules are those of tables.
+    ///
+    /// # Errors
+    /// The rule that the name breaks.
+    pub fn check_database(&self, name: &str) -> Result<(), &'static str> {
+        check_table_name(name, self.config().limits.name_bytes)
+    }
+
     /// Takes all lines of `body`, of which the last needs no newline, and returns once what could be written is durable.
     ///
     /// # Errors
@@ -83,5 +100,19 @@ impl Engine {
             outcome.rejected += count.rejected;
         }
         Ok(outcome)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refused_line_is_repeated_as_it_came_up_to_a_whole_character() {
+        assert_eq!(start_of("m é=\"x\" \\".as_bytes()), "m é=\"x\" \\");
+        assert_eq!(start_of(b"m \xff=1"), "m \u{fffd}=1");
+        let long = format!("{}é", "x".repeat(TEXT_BYTES_MAX - 1));
+        assert_eq!(start_of(long.as_bytes()), long[..TEXT_BYTES_MAX - 1]);
+        assert_eq!(start_of(&[0x80; 2 * TEXT_BYTES_MAX]), "");
     }
 }

@@ -47,6 +47,29 @@ fn refused_lines_are_numbered_as_the_body_numbers_them() {
 }
 
 #[test]
+fn a_database_name_keeps_to_the_rules_of_names() {
+    let dir = tempdir().unwrap();
+    let server = Running::start(dir.path(), &[]);
+    let long = "x".repeat(128);
+    for bad in ["a%0Ab", "%1b[31m", long.as_str()] {
+        let answer = server.post(&format!("/write?db={bad}"), &[], b"m v=1 1");
+        assert_eq!(answer.status, 400, "{bad}");
+        assert!(answer.json()["error"].as_str().unwrap().starts_with("database "), "{bad}");
+    }
+    assert_eq!(server.post("/write?db=telegraf/autogen", &[], b"m v=1 1").status, 204);
+}
+
+#[test]
+fn a_refused_line_is_repeated_as_it_was_sent() {
+    let dir = tempdir().unwrap();
+    let server = Running::start(dir.path(), &[]);
+    let line = format!("größe v=\"{}\" oops", "x".repeat(200));
+    let answer = server.post("/api/v3/write_lp?db=d", &[], line.as_bytes()).json();
+    assert_eq!(answer["lines"][0]["text"], *line);
+    assert_eq!(answer["data"][0]["original_line"], *line);
+}
+
+#[test]
 fn databases_of_one_server_have_tables_of_their_own() {
     let dir = tempdir().unwrap();
     let server = Running::start(dir.path(), &[]);

@@ -81,6 +81,9 @@ async fn write(
         None | Some("") => app.database.clone(),
         Some(name) => name.into(),
     };
+    if let Err(why) = app.engine.check_database(&database) {
+        return fault(shape, StatusCode::BAD_REQUEST, format!("database {database:?}: {why}"));
+    }
     if app.stop.is_cancelled() {
         return later(shape, "the server is stopping");
     }
