@@ -94,6 +94,14 @@ mod tests {
     }
 
     #[test]
+    fn the_bytes_are_those_of_the_format() {
+        let golden = include_bytes!("../../tests/fixtures/identity-v1");
+        let uuid = std::array::from_fn(|at| at as u8);
+        assert_eq!(Identity { uuid, epoch: 3 }.encode(), golden);
+        assert_eq!(Identity::decode(golden), Ok(Identity { uuid, epoch: 3 }));
+    }
+
+    #[test]
     fn a_damaged_or_future_identity_is_refused() {
         let good = Identity { uuid: [7; 16], epoch: 3 }.encode();
         assert_eq!(Identity::decode(&good), Ok(Identity { uuid: [7; 16], epoch: 3 }));
