@@ -17,6 +17,8 @@ pub struct ApplyConfig {
     pub suspended_bytes: u64,
     /// A table's tail is flushed when it takes this much memory.
     pub flush_bytes: u64,
+    /// A partition of a tail is cut into pieces of no less than this, one a worker, so that all cores help one hot table.
+    pub flush_piece_bytes: u64,
     /// A table's tail is flushed when its oldest transaction is this old; tables may differ, see
     /// [`super::ApplyPool::set_max_lags`].
     pub flush_age_ms: u64,
@@ -61,6 +63,7 @@ impl Default for ApplyConfig {
             unapplied_bytes: 256 << 20,
             suspended_bytes: 512 << 20,
             flush_bytes: 128 << 20,
+            flush_piece_bytes: 24 << 20,
             flush_age_ms: 60_000,
             flush_parts_per_s: 200,
             turn_ms: 20,

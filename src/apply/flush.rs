@@ -1,56 +1,82 @@
-//! Frozen tails become parts: one a partition, written by any worker, committed in order.
+//! Frozen tails become parts: one a partition, or several neighbours where there is enough for several workers; written by any worker,
+//! committed in order.
 
-use super::Trouble;
 use super::progress::Stage;
 use super::shared::Shared;
 use super::table::{ApplyTable, lock};
+use super::{ApplyConfig, Trouble};
 use crate::metrics;
 use crate::storage::{Part, StorageError, Tail, write_part};
 use crate::types::{PartitionKey, SeqTxn};
+use std::ops::Range;
 use std::sync::Arc;
 
-/// One partition of a frozen tail that is to be written.
+/// Consecutive runs of one partition of a frozen tail that are to be written as a part.
 #[derive(Debug)]
 pub(super) struct FlushTask {
     pub(super) table: Arc<ApplyTable>,
     /// Which frozen tail.
     upto: SeqTxn,
-    /// `None` when there is nothing to write (any more), only to commit.
-    partition: Option<PartitionKey>,
+    /// The partition, and which of its runs; `None` when there is nothing to write (any more), only to commit.
+    source: Option<(PartitionKey, Range<usize>)>,
     /// Memory that it takes.
     pub(super) bytes: u64,
 }
 
 impl FlushTask {
-    /// All that a frozen tail needs.
-    pub(super) fn of(table: &Arc<ApplyTable>, upto: SeqTxn, tail: &Tail) -> Vec<FlushTask> {
-        let partitions = tail.partitions().iter().map(|(key, runs)| FlushTask {
-            table: table.clone(),
-            upto,
-            partition: Some(*key),
-            bytes: runs.iter().map(|run| run.bytes()).sum(),
-        });
-        let mut tasks: Vec<FlushTask> = partitions.collect();
-        if tasks.is_empty() {
-            tasks.push(FlushTask::commit(table, upto));
+    /// The parts that a frozen tail becomes.
+    pub(super) fn of(
+        table: &Arc<ApplyTable>,
+        upto: SeqTxn,
+        tail: &Tail,
+        config: &ApplyConfig,
+    ) -> Vec<FlushTask> {
+        let mut tasks = Vec::new();
+        for (key, runs) in tail.partitions() {
+            let sizes: Vec<u64> = runs.iter().map(|run| run.bytes()).collect();
+            for piece in pieces(&sizes, config.workers, config.flush_piece_bytes) {
+                let bytes = sizes[piece.clone()].iter().sum();
+                let (table, source) = (table.clone(), Some((*key, piece)));
+                tasks.push(FlushTask { table, upto, source, bytes });
+            }
         }
         tasks
     }
 
-    fn commit(table: &Arc<ApplyTable>, upto: SeqTxn) -> FlushTask {
-        FlushTask { table: table.clone(), upto, partition: None, bytes: 0 }
+    /// Nothing to write, but something to commit.
+    pub(super) fn commit(table: &Arc<ApplyTable>, upto: SeqTxn) -> FlushTask {
+        FlushTask { table: table.clone(), upto, source: None, bytes: 0 }
     }
 
     fn write(&self, shared: &Shared) -> Result<(), StorageError> {
-        let Some(partition) = self.partition else { return Ok(()) };
+        let Some((partition, runs)) = self.source.clone() else { return Ok(()) };
         let Some(store) = self.table.store() else { return Ok(()) };
-        let source = lock(&self.table.publication).source(self.upto, partition);
+        let source = lock(&self.table.publication).source(self.upto, partition, runs);
         let dir = store.dir();
         let meta = write_part(dir, &source.schema, partition, &source.runs, &source.series)?;
         shared.written.flushed(meta.rows);
         lock(&self.table.publication).written(self.upto, Arc::new(Part::new(dir, meta)));
         Ok(())
     }
+}
+
+/// Cuts runs of these sizes into stretches of about one size: one a worker, but none much smaller than `bytes_min`.
+fn pieces(sizes: &[u64], workers: usize, bytes_min: u64) -> Vec<Range<usize>> {
+    let bytes: u64 = sizes.iter().sum();
+    let count = (bytes / bytes_min.max(1)).clamp(1, workers as u64);
+    let mut pieces = Vec::new();
+    let (mut start, mut held) = (0, 0);
+    for (n, size) in sizes.iter().enumerate() {
+        held += size;
+        if held >= bytes.div_ceil(count) {
+            pieces.push(start..n + 1);
+            (start, held) = (n + 1, 0);
+        }
+    }
+    if start < sizes.len() {
+        pieces.push(start..sizes.len());
+    }
+    pieces
 }
 
 /// Writes parts and commits what is complete, for all the tables at once.
@@ -131,4 +157,22 @@ fn publish(table: &Arc<ApplyTable>, count: usize, shared: &Shared) {
         table.progress.flushed(last.upto);
     }
     table.schedule(shared);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_large_partition_is_cut_into_a_piece_for_each_worker() {
+        let check = |sizes: &[u64], workers, expect: &[Range<usize>]| {
+            assert_eq!(pieces(sizes, workers, 10), expect, "{sizes:?}");
+        };
+        check(&[8, 8, 1], 4, std::slice::from_ref(&(0..3)));
+        check(&[10; 4], 2, &[0..2, 2..4]);
+        check(&[10; 4], 8, &[0..1, 1..2, 2..3, 3..4]);
+        check(&[100, 1, 1, 1], 2, &[0..1, 1..4]);
+        check(&[1, 1, 1, 100], 2, std::slice::from_ref(&(0..4)));
+        check(&[10; 5], 1, std::slice::from_ref(&(0..5)));
+    }
 }

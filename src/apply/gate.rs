@@ -80,11 +80,16 @@ impl Gate {
         self.tail_bytes() > self.tail_bytes_max
     }
 
+    /// True when tails take more than they should in the long run.
+    pub(super) fn is_under_pressure(&self) -> bool {
+        self.tail_bytes() > self.tail_bytes_max / 4 * 3
+    }
+
     /// How many bytes of open tails should be frozen now, beyond those that are.
     pub(super) fn excess(&self) -> u64 {
         let open = self.tail_bytes().saturating_sub(self.frozen_bytes.load(Ordering::Relaxed));
         let wanted = self.tail_bytes_max / 4 * 3;
-        if self.tail_bytes() <= wanted { 0 } else { open.saturating_sub(wanted / 2) }
+        if self.is_under_pressure() { open.saturating_sub(wanted / 2) } else { 0 }
     }
 
     pub(super) fn tail_grew(&self, before: u64, after: u64) {

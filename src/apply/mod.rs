@@ -14,12 +14,14 @@
 //! rows are decoded together, small ones joined, and published in one store, so that a commit of one row costs a fraction of a run.
 //!
 //! **Flush.** The worker that has the table takes its tail away at one `seq_txn`: the tail is *frozen*, readers go on to see
-//! it, and the next one is open. Any worker writes a partition of it as a part. Frozen tails of a table are committed in order,
+//! it, and the next one is open. Any worker writes a partition of it as a part, and a large partition is cut by transactions into a part for
+//! each worker, so that all cores serve one hot table. Frozen tails of a table are committed in order,
 //! whichever is written first; many tables share a commit of the catalog. After the commit one store puts the parts in the
 //! tail's place: a reader sees the one or the other, never both or neither. The table's creation and new columns enter the
 //! catalog with the flush that covers them.
 //!
-//! **Memory.** One budget holds for the tails of all tables. Past three quarters of it the largest tails are flushed; past
+//! **Memory.** One budget holds for the tails of all tables. Past three quarters of it the largest tails are flushed, and one table at a time is
+//! applied while the other workers flush; past
 //! all of it the [`Gate`] closes, so that connections wait, and apply itself waits for the flushes under way. What is committed and
 //! not applied is bounded, too.
 //!

@@ -103,7 +103,7 @@ impl ApplyPool {
 
     /// Does the next job of a worker, if there is one. For whoever goes without threads.
     pub fn step(&self) -> bool {
-        let job = self.shared.scheduler.try_job();
+        let job = self.shared.scheduler.try_job(self.shared.is_short_of_memory());
         job.map(|job| self.shared.run(job)).is_some()
     }
 

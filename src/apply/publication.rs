@@ -5,6 +5,7 @@ use super::table::{ApplyTable, lock};
 use crate::storage::{Edit, Part, PartMeta, Run, SeriesSet, TableSchema, Tail};
 use crate::types::{PartitionKey, SeqTxn, TableId};
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,8 +39,10 @@ pub(super) struct Frozen {
     pub(super) bytes: u64,
     /// When they were frozen, monotonic.
     pub(super) since: Duration,
-    /// The parts written so far, one a partition.
+    /// The parts written so far.
     pub(super) parts: Vec<Arc<Part>>,
+    /// How many there will be.
+    pub(super) parts_due: usize,
 }
 
 /// What it takes to write one part.
@@ -51,12 +54,17 @@ pub(super) struct PartSource {
 }
 
 impl Publication {
-    /// The rows of one partition of a frozen tail.
-    pub(super) fn source(&self, upto: SeqTxn, partition: PartitionKey) -> PartSource {
+    /// Rows of one partition of a frozen tail.
+    pub(super) fn source(
+        &self,
+        upto: SeqTxn,
+        partition: PartitionKey,
+        runs: Range<usize>,
+    ) -> PartSource {
         let frozen = self.in_flight.iter().find(|f| f.upto == upto);
         let frozen = frozen.expect("a tail is in flight until all its parts are committed");
         PartSource {
-            runs: frozen.tail.partitions()[&partition].to_vec(),
+            runs: frozen.tail.partitions()[&partition][runs].to_vec(),
             series: frozen.tail.series().clone(),
             schema: frozen.schema.clone(),
         }
@@ -70,7 +78,7 @@ impl Publication {
 
     /// How many of the first flushes have all their parts.
     fn ready(&self) -> usize {
-        let is_ready = |f: &&Frozen| f.parts.len() == f.tail.partitions().len();
+        let is_ready = |f: &&Frozen| f.parts.len() == f.parts_due;
         self.in_flight.iter().take_while(is_ready).count()
     }
 }

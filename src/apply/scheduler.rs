@@ -1,8 +1,8 @@
 //! What the threads do next: queues of tables with transactions, of tails to flush, of tables to compact.
 //!
 //! A table is in the turn queue at most once and goes to the back after its turn, so that none starves. Flushes take up to half
-//! of the workers, or all of them while nothing waits for a turn; compaction has threads of its own, of low priority,
-//! so that it is never in front of apply.
+//! of the workers, or all of them while nothing waits for a turn. While memory is short, one table at a time has a turn and
+//! all other workers flush. Compaction has threads of its own, of low priority, so that it is never in front of apply.
 
 use super::flush::FlushTask;
 use super::progress::Stage;
@@ -46,6 +46,8 @@ struct Queues {
     flushes: VecDeque<FlushTask>,
     /// Flushes that failed and are tried again after a pause.
     failed_flushes: Vec<FlushTask>,
+    /// Tables that have a turn.
+    turning: usize,
     /// Flushes that a worker is at.
     flushing: usize,
     compactions: VecDeque<Arc<ApplyTable>>,
@@ -105,14 +107,14 @@ impl Scheduler {
         self.background.notify_all();
     }
 
-    /// The next job of a worker, for which it waits; `None` when the pool stops.
-    pub(super) fn next_job(&self) -> Option<Job> {
+    /// The next job of a worker, for which it waits; `None` when the pool stops. `is_short` tells whether memory is.
+    pub(super) fn next_job(&self, is_short: impl Fn() -> bool) -> Option<Job> {
         let mut queues = self.lock();
         loop {
             if queues.is_stopping {
                 return None;
             }
-            if let Some(job) = queues.next_job(self.flushers_max) {
+            if let Some(job) = queues.next_job(self.flushers_max, is_short()) {
                 return Some(job);
             }
             queues = self.work.wait(queues).unwrap_or_else(PoisonError::into_inner);
@@ -120,8 +122,8 @@ impl Scheduler {
     }
 
     /// The next job of a worker, if there is one.
-    pub(super) fn try_job(&self) -> Option<Job> {
-        self.lock().next_job(self.flushers_max)
+    pub(super) fn try_job(&self, is_short: bool) -> Option<Job> {
+        self.lock().next_job(self.flushers_max, is_short)
     }
 
     /// The next table to compact, if there is one.
@@ -141,6 +143,13 @@ impl Scheduler {
             }
             queues = self.background.wait(queues).unwrap_or_else(PoisonError::into_inner);
         }
+    }
+
+    /// A worker is done with a turn.
+    pub(super) fn finished_turn(&self) {
+        self.lock().turning -= 1;
+        // Another may have waited for this one only.
+        self.work.notify_one();
     }
 
     /// A worker is done with so many flushes.
@@ -206,14 +215,17 @@ impl Queues {
         Some(table)
     }
 
-    fn next_job(&mut self, flushers_max: usize) -> Option<Job> {
-        if self.flushing < flushers_max || self.turns.is_empty() {
+    fn next_job(&mut self, flushers_max: usize, is_short: bool) -> Option<Job> {
+        let may_turn = !is_short || self.turning == 0;
+        if self.flushing < flushers_max || self.turns.is_empty() || !may_turn {
             let tasks = self.next_flushes();
             if !tasks.is_empty() {
                 return Some(Job::Flush(tasks));
             }
         }
-        self.turns.pop_front().map(Job::Turn)
+        let table = self.turns.pop_front_if(|_| may_turn)?;
+        self.turning += 1;
+        Some(Job::Turn(table))
     }
 
     /// One large flush or several small ones.

@@ -18,7 +18,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::slice;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -40,12 +40,17 @@ pub(super) struct Shared {
     pub(super) dropped: Mutex<HashSet<TableId>>,
     /// A table waits until a flush gives memory back.
     parked: AtomicBool,
+    /// Monotonic nanoseconds until which less is done at once, since the system refused memory. Relaxed: a hint.
+    short_until: AtomicU64,
     pub(super) written: Written,
     /// When the pool was opened, monotonic.
     pub(super) opened: Duration,
     /// Parts that may be made because of their age.
     aged: Mutex<Allowance>,
 }
+
+/// How long less is done at once after the system refused memory.
+const SHORT_OF_MEMORY: Duration = Duration::from_secs(60);
 
 /// What may be used up, so much a second and at most a second's worth at once.
 #[derive(Debug)]
@@ -81,6 +86,7 @@ impl Shared {
             tables: RwLock::default(),
             dropped: Mutex::default(),
             parked: AtomicBool::new(false),
+            short_until: AtomicU64::new(0),
         }
     }
 
@@ -120,6 +126,19 @@ impl Shared {
         // Set before the flushes are looked at: the last of them sees it or is seen.
         self.parked.store(true, Ordering::SeqCst);
         self.scheduler.is_flushing()
+    }
+
+    /// True while fewer things should be done at once: tails take most of their budget, or the system refused memory a moment ago.
+    pub(super) fn is_short_of_memory(&self) -> bool {
+        let until = Duration::from_nanos(self.short_until.load(Ordering::Relaxed));
+        self.gate.is_under_pressure() || (!until.is_zero() && self.clock.monotonic() < until)
+    }
+
+    /// The system refused memory.
+    pub(super) fn ran_out_of_memory(&self) {
+        let until = self.clock.monotonic() + SHORT_OF_MEMORY;
+        self.short_until
+            .store(u64::try_from(until.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
     /// True once for everybody that waited for memory.
@@ -195,14 +214,17 @@ impl Shared {
 
     /// A worker's life.
     pub(super) fn work(&self) {
-        while let Some(job) = self.scheduler.next_job() {
+        while let Some(job) = self.scheduler.next_job(|| self.is_short_of_memory()) {
             self.run(job);
         }
     }
 
     pub(super) fn run(&self, job: Job) {
         match job {
-            Job::Turn(table) => self.guard(slice::from_ref(&table), || table.take_turn(self)),
+            Job::Turn(table) => {
+                self.guard(slice::from_ref(&table), || table.take_turn(self));
+                self.scheduler.finished_turn();
+            }
             Job::Flush(tasks) => {
                 let count = tasks.len();
                 let tables: Vec<Arc<ApplyTable>> =

@@ -11,6 +11,9 @@ impl Shared {
     /// Says what is wrong, once. What may pass by itself is tried again after a pause; anything else stops the table.
     pub(super) fn fail(&self, table: &Arc<ApplyTable>, stage: Stage, trouble: Trouble) {
         let is_transient = trouble.tag.is_transient();
+        if trouble.tag == ErrorTag::OutOfMemory {
+            self.ran_out_of_memory();
+        }
         if is_transient {
             table.retry(stage, |retry| retry.failed(self.clock.monotonic()));
         }

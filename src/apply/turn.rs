@@ -292,12 +292,17 @@ impl ApplyTable {
         self.publish(|next, publication| {
             let tail = std::mem::take(&mut next.tail);
             let (upto, schema) = (next.applied_txn, next.schema.clone());
-            tasks = FlushTask::of(self, upto, &tail);
+            tasks = FlushTask::of(self, upto, &tail, &shared.config);
+            let parts_due = tasks.len();
+            if tasks.is_empty() {
+                tasks.push(FlushTask::commit(self, upto));
+            }
             if !tail.is_empty() {
                 next.frozen.push(tail.clone());
             }
             let parts = Vec::new();
-            let frozen = Frozen { upto, tail, schema, definitions, usage, bytes, since, parts };
+            let frozen =
+                Frozen { upto, tail, schema, definitions, usage, bytes, since, parts, parts_due };
             publication.in_flight.push_back(frozen);
         });
         self.frozen();

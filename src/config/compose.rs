@@ -40,6 +40,7 @@ impl Settings {
                 rule: self.tables.rule.clone(),
             },
             wal: self.wal(),
+            wal_retention: Duration::from_secs(self.wal.retention_s),
             sequencer: SequencerConfig {
                 durability: self.durability,
                 async_interval: Duration::from_millis(self.sequencer.async_interval_ms),

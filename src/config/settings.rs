@@ -207,6 +207,8 @@ sections! {
         segment_series: usize = WalConfig::default().segment_series,
         /// Bytes of tag sets at which a segment is followed by the next.
         series_bytes: usize = WalConfig::default().series_bytes,
+        /// Seconds that segments, and chunks of the transaction log, stay after all their rows are in Parquet.
+        retention_s: u64 = 0,
         /// Writers at a time; a connection that needs one more waits.
         writers_max: usize = WalConfig::default().writers_max,
         /// Largest commit, in bytes, that travels inside the transaction log, whose one sync then serves it.

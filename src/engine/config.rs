@@ -9,6 +9,7 @@ use crate::sequencer::SequencerConfig;
 use crate::wal::WalConfig;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Everything an engine is opened with.
 #[derive(Clone, Debug)]
@@ -23,6 +24,8 @@ pub struct EngineConfig {
     pub tables: TablesConfig,
     /// Segments and writers.
     pub wal: WalConfig,
+    /// How long segments and log chunks stay after all their rows are flushed.
+    pub wal_retention: Duration,
     /// Group commit and its durability.
     pub sequencer: SequencerConfig,
     /// Tails, flushes, compaction.
@@ -40,6 +43,7 @@ impl EngineConfig {
             limits: LimitsConfig::default(),
             tables: TablesConfig::default(),
             wal: WalConfig::default(),
+            wal_retention: Duration::ZERO,
             sequencer: SequencerConfig::default(),
             apply: ApplyConfig::default(),
             hook: HookConfig::default(),

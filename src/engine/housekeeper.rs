@@ -2,6 +2,7 @@
 
 use super::fence::Fences;
 use super::open::Shared;
+use super::retention::Retention;
 use crate::io::abort_on_failed_sync;
 use crate::metrics;
 use crate::sequencer::{Change, Progress, Receipt};
@@ -28,6 +29,8 @@ pub(super) struct Housekeeper {
     inherited: BTreeSet<(WriterId, SegmentId)>,
     /// Closed segments.
     fences: Fences,
+    /// What is done with stays for so long.
+    retention: Retention,
     /// The time up to which each table was last trimmed.
     trimmed: BTreeMap<TableId, i64>,
 }
@@ -38,6 +41,7 @@ impl Housekeeper {
         inherited: BTreeSet<(WriterId, SegmentId)>,
     ) -> Housekeeper {
         Housekeeper {
+            retention: Retention::new(shared.config.wal_retention),
             shared,
             rounds: 0,
             progress: Progress::new(),
@@ -60,8 +64,11 @@ impl Housekeeper {
     /// After everything is flushed and every thread but this has ended: nothing needs the WAL any more.
     pub(super) fn last_round(mut self) {
         self.shared.writers.close_idle();
+        let now = self.shared.clock.monotonic();
         for closed in self.shared.writers.closed_segments() {
-            self.remove(closed.writer, closed.segment);
+            if self.retention.is_over(closed.writer, closed.segment, now) {
+                self.remove(closed.writer, closed.segment);
+            }
         }
         self.purge_inherited();
         self.purge_log();
@@ -102,7 +109,9 @@ impl Housekeeper {
 
     /// Removes segments of which every row is in a synced part.
     fn purge_closed(&mut self) {
+        let now = self.shared.clock.monotonic();
         let mut fences = std::mem::take(&mut self.fences);
+        let mut retention = std::mem::take(&mut self.retention);
         let closed = self.shared.writers.closed_segments();
         fences.close(closed.iter().map(|c| (c.writer, c.segment)), || {
             self.push(None);
@@ -110,10 +119,13 @@ impl Housekeeper {
         });
         fences.purge(
             self.progress.published(),
-            |writer, segment| self.shared.apply.is_segment_needed(writer, segment),
+            |writer, segment| {
+                self.shared.apply.is_segment_needed(writer, segment)
+                    || !retention.is_over(writer, segment, now)
+            },
             |writer, segment| self.remove(writer, segment),
         );
-        self.fences = fences;
+        (self.fences, self.retention) = (fences, retention);
     }
 
     fn remove(&self, writer: WriterId, segment: SegmentId) -> bool {
@@ -125,9 +137,12 @@ impl Housekeeper {
     }
 
     fn purge_inherited(&mut self) {
-        let shared = &self.shared;
+        let (shared, retention) = (&self.shared, &mut self.retention);
+        let now = shared.clock.monotonic();
         self.inherited.retain(|&(writer, segment)| {
-            if shared.apply.is_segment_needed(writer, segment) {
+            if shared.apply.is_segment_needed(writer, segment)
+                || !retention.is_over(writer, segment, now)
+            {
                 return true;
             }
             let removed = wal::remove_segment(&shared.fs, &shared.wal_dir, writer, segment);
@@ -139,9 +154,14 @@ impl Housekeeper {
     }
 
     /// Removes log chunks whose transactions are flushed and whose carried frames are safe in their segments.
-    fn purge_log(&self) {
-        let shared = &self.shared;
-        let flushed = |table| shared.apply.flushed_txn(table);
+    fn purge_log(&mut self) {
+        let (shared, retention) = (&self.shared, &mut self.retention);
+        let now = shared.clock.monotonic();
+        retention.note(now, || {
+            let ids = shared.registry.all().into_iter().map(|table| table.id());
+            ids.map(|id| (id, shared.apply.flushed_txn(id))).collect()
+        });
+        let flushed = |table| retention.flushed(table, now, shared.apply.flushed_txn(table));
         let settled = |writer, segment, _end| {
             let path = shared.identity.segment(writer, segment).path(&shared.wal_dir);
             match shared.fs.open(&path) {

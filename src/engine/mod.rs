@@ -45,6 +45,7 @@ mod housekeeper;
 mod open;
 mod recovery;
 mod reports;
+mod retention;
 mod source;
 mod steps;
 

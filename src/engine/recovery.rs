@@ -67,7 +67,7 @@ pub(super) fn recover(
     }
     let registry = registry(config, &state, &log, &transactions);
     let pending = pending(transactions, &state);
-    let inherited = segments.keep_needed(&pending, &carried)?;
+    let inherited = segments.keep_needed(&pending, &carried, !config.wal_retention.is_zero())?;
     let highest = wal::list_writers(fs, &wal_dir)?.into_iter().max().unwrap_or_default();
     let first_writer = WriterId(highest.max(log.highest_writer()).0 + 1);
     if !pending.is_empty() {
@@ -163,17 +163,19 @@ impl Segments<'_> {
         Ok(())
     }
 
-    /// Writes carried frames back into the segments that apply will read, and removes the segments that it will not.
+    /// Writes carried frames back into the segments that apply will read, and removes the segments that it will not, unless all are
+    /// to be kept for a while.
     fn keep_needed(
         &self,
         pending: &[Committed],
         carried: &CarriedFrames,
+        keep_all: bool,
     ) -> Result<BTreeSet<(WriterId, SegmentId)>, OpenError> {
         let place = |txn: &Committed| match txn.kind {
             TxnKind::Data { writer, segment, .. } => Some((writer, segment)),
             _ => None,
         };
-        let needed: BTreeSet<_> = pending.iter().filter_map(place).collect();
+        let mut needed: BTreeSet<_> = pending.iter().filter_map(place).collect();
         for (&(writer, segment), frames) in carried {
             if needed.contains(&(writer, segment)) {
                 let identity = self.identity.segment(writer, segment);
@@ -181,7 +183,9 @@ impl Segments<'_> {
             }
         }
         for file in wal::list_segments(self.fs, self.wal_dir)? {
-            if !needed.contains(&(file.writer, file.segment)) {
+            if keep_all {
+                needed.insert((file.writer, file.segment));
+            } else if !needed.contains(&(file.writer, file.segment)) {
                 wal::remove_segment(self.fs, self.wal_dir, file.writer, file.segment)?;
             }
         }

@@ -25,6 +25,27 @@ fn a_tail_is_flushed_when_its_oldest_transaction_is_old_enough() {
 }
 
 #[test]
+fn a_large_tail_becomes_a_part_for_each_worker_in_order_of_transactions() {
+    let mut lab = Lab::new(ApplyConfig { flush_piece_bytes: 1000, workers: 3, ..quiet() });
+    let table = lab.create(1);
+    for n in 0..100 {
+        lab.write(table, n);
+        lab.applied(table);
+    }
+    let snapshot = lab.flush(table);
+    check_whole(&snapshot);
+    let txns = |part: &std::sync::Arc<headwater::storage::Part>| {
+        (part.meta().id.first_txn, part.meta().id.last_txn)
+    };
+    let txns: Vec<_> = snapshot.parts.iter().map(txns).collect();
+    assert!((2..=3).contains(&txns.len()), "{txns:?}");
+    assert_eq!((txns[0].0, txns[txns.len() - 1].1), (SeqTxn(3), SeqTxn(102)));
+    assert!(txns.windows(2).all(|pair| pair[0].1.next() == pair[1].0), "{txns:?}");
+    lab.restart();
+    check_whole(&lab.applied(table));
+}
+
+#[test]
 fn a_tail_is_flushed_when_it_is_large_enough() {
     let mut lab = Lab::new(ApplyConfig { flush_bytes: 1, ..quiet() });
     let table = lab.create(1);

@@ -8,6 +8,7 @@ use headwater::types::SeqTxn;
 fn busy() -> ApplyConfig {
     ApplyConfig {
         flush_bytes: 4096,
+        flush_piece_bytes: 1,
         compaction: CompactionConfig { fan_in: 3, ..CompactionConfig::default() },
         ..quiet()
     }
