@@ -16,6 +16,7 @@ mod engine;
 mod segment_golden;
 mod server_http;
 mod server_ilp;
+mod server_memory;
 mod server_process;
 #[cfg(feature = "query")]
 mod server_query;
