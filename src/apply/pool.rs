@@ -229,6 +229,14 @@ impl ApplyPool {
         result
     }
 
+    /// Asks for everything that is visible to be flushed soon.
+    pub fn want_flush_all(&self) {
+        for table in self.shared.all_tables() {
+            table.want_flush(table.progress.applied_txn());
+            table.schedule(&self.shared);
+        }
+    }
+
     /// Asks for the flush at once; the future waits for it.
     fn begin_flush(
         &self,

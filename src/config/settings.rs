@@ -183,7 +183,7 @@ sections! {
         time_min: i64 = TablesConfig::default().time_min,
         /// Latest time of a row, nanoseconds since 1970; later ones are refused.
         time_max: i64 = TablesConfig::default().time_max,
-        /// Exceptions by name, as `[[tables.rule]]` with `pattern` (`*` stands for any text) and any of `partition_by`, `ttl_s` and `o3_max_lag_ms`; for each, the first rule that matches and sets it holds.
+        /// Exceptions by name, as `[[tables.rule]]` with `pattern` (`*` stands for any text) and any of `partition_by`, `ttl_s`, `o3_max_lag_ms` and `segment_rows` (rows of the table at which a segment is followed by the next); for each, the first rule that matches and sets it holds.
         rule: Vec<TableRule> = Vec::new(),
     }
 
@@ -209,6 +209,8 @@ sections! {
         series_bytes: usize = WalConfig::default().series_bytes,
         /// Seconds that segments, and chunks of the transaction log, stay after all their rows are in Parquet.
         retention_s: u64 = 0,
+        /// Room on the disk that segments leave to the transaction log, to flushes and to the catalog, at most a sixteenth of the file system. Connections wait while there is less.
+        free_bytes_min: u64 = WalConfig::default().free_bytes_min,
         /// Writers at a time; a connection that needs one more waits.
         writers_max: usize = WalConfig::default().writers_max,
         /// Largest commit, in bytes, that travels inside the transaction log, whose one sync then serves it.

@@ -38,3 +38,32 @@ impl Fences {
         });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEY: (WriterId, SegmentId) = (WriterId(1), SegmentId(0));
+
+    #[test]
+    fn a_segment_goes_when_its_fence_is_numbered_and_its_rows_are_flushed() {
+        let mut fences = Fences::default();
+        fences.close([KEY], || 7);
+        fences.close([KEY], || unreachable!("it has its fence"));
+        fences.purge(6, |_, _| false, |_, _| unreachable!("a receipt may be under way"));
+        fences.purge(7, |_, _| true, |_, _| unreachable!("a row is not flushed"));
+        let mut tries = 0;
+        // One that could not be removed is tried again, and one that was is forgotten.
+        for is_removed in [false, true, true] {
+            fences.purge(
+                7,
+                |_, _| false,
+                |_, _| {
+                    tries += 1;
+                    is_removed
+                },
+            );
+        }
+        assert_eq!(tries, 2);
+    }
+}

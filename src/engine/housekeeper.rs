@@ -2,8 +2,9 @@
 
 use super::fence::Fences;
 use super::open::Shared;
+use super::replay::Replay;
 use super::retention::Retention;
-use crate::io::abort_on_failed_sync;
+use crate::io::{DirLock, abort_on_failed_sync, abort_on_lost_directory};
 use crate::metrics;
 use crate::sequencer::{Change, Progress, Receipt};
 use crate::types::{SegmentId, TableId, WriterId};
@@ -21,12 +22,15 @@ const CLOSE_IDLE_ROUNDS: u64 = 60;
 #[derive(Debug)]
 pub(super) struct Housekeeper {
     shared: Arc<Shared>,
+    lock: Arc<DirLock>,
     rounds: u64,
     /// The watermark of its own receipts.
     progress: Arc<Progress>,
     ordinal: u64,
     /// Segments of earlier lives that still held rows which were not flushed.
     inherited: BTreeSet<(WriterId, SegmentId)>,
+    /// What the start found in the WAL, until it is all visible.
+    replay: Option<Replay>,
     /// Closed segments.
     fences: Fences,
     /// What is done with stays for so long.
@@ -39,14 +43,18 @@ impl Housekeeper {
     pub(super) fn new(
         shared: Arc<Shared>,
         inherited: BTreeSet<(WriterId, SegmentId)>,
+        replay: Replay,
+        lock: Arc<DirLock>,
     ) -> Housekeeper {
         Housekeeper {
             retention: Retention::new(shared.config.wal_retention),
             shared,
+            lock,
             rounds: 0,
             progress: Progress::new(),
             ordinal: 0,
             inherited,
+            replay: Some(replay),
             fences: Fences::default(),
             trimmed: BTreeMap::new(),
         }
@@ -76,6 +84,8 @@ impl Housekeeper {
 
     pub(super) fn round(&mut self) {
         self.rounds += 1;
+        self.watch_disk();
+        self.watch_replay();
         self.expire();
         let policies = self.shared.policies.clone();
         self.shared.apply.set_max_lags(|def| policies.max_lag(&def.name));
@@ -89,6 +99,42 @@ impl Housekeeper {
             + self.shared.writers.closed_segments().len()
             + self.inherited.len();
         metrics::WAL_SEGMENTS.set(segments as f64);
+    }
+
+    /// Looks whether the folder is still ours and has room. Past the reserve, connections wait until flushed rows have let segments
+    /// go, so everything is flushed at once.
+    fn watch_disk(&self) {
+        let shared = &self.shared;
+        if !self.lock.is_in_place() {
+            abort_on_lost_directory(&shared.config.data_dir);
+        }
+        match shared.fs.room(&shared.wal_dir) {
+            Ok(room) => {
+                let reserve = shared.config.wal.reserve(room);
+                metrics::DISK_FREE_BYTES.set(room.free as f64);
+                metrics::DISK_RESERVE_BYTES.set(reserve as f64);
+                // Before connections have to wait.
+                if room.free < reserve.saturating_mul(2) {
+                    shared.writers.close_idle();
+                    shared.apply.want_flush_all();
+                }
+            }
+            Err(error) => tracing::warn!(%error, "the room on the disk is unknown"),
+        }
+    }
+
+    /// Says how far the replay of a start is.
+    fn watch_replay(&mut self) {
+        let Some(part) = self.replay.as_ref().map(Replay::part) else { return };
+        metrics::RECOVERY_PROGRESS.set(part);
+        if part < 1.0 {
+            tracing::info!(percent = (part * 100.0) as u64, "replaying the WAL");
+        } else {
+            if self.rounds > 1 {
+                tracing::info!(seconds = self.rounds - 1, "the WAL is replayed");
+            }
+            self.replay = None;
+        }
     }
 
     /// Commits the removal of partitions that have outlived their table's TTL.

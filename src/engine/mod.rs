@@ -44,6 +44,7 @@ mod fence;
 mod housekeeper;
 mod open;
 mod recovery;
+mod replay;
 mod reports;
 mod retention;
 mod source;

@@ -34,7 +34,7 @@ pub struct Engine {
     pub(super) shared: Arc<Shared>,
     pub(super) catalog: Arc<Catalog>,
     threads: Mutex<Option<Threads>>,
-    _lock: DirLock,
+    _lock: Arc<DirLock>,
 }
 
 /// The threads that a stop ends; the others belong to sequencer and apply pool.
@@ -104,13 +104,13 @@ impl Engine {
     ) -> Result<(Arc<Engine>, Work), OpenError> {
         let dir = config.data_dir.clone();
         fs.create_dir_all(&dir)?;
-        let lock = fs.lock(&dir)?.ok_or_else(|| OpenError::Locked(dir.clone()))?;
+        let lock = Arc::new(fs.lock(&dir)?.ok_or_else(|| OpenError::Locked(dir.clone()))?);
         let identity = Identity::next(&fs, &dir)?;
         config.sequencer.reports = config.hook.enabled;
         if config.sequencer.durability != Durability::Sync {
             config.wal.carry_bytes = 0;
         }
-        let Recovery { catalog, registry, apply, log, first_writer, inherited } =
+        let Recovery { catalog, registry, apply, log, first_writer, inherited, replay } =
             recover(&config, &fs, &clock, &identity)?;
         let wal_dir = dir.join("wal");
         let (uuid, epoch) = (identity.uuid, identity.epoch);
@@ -146,7 +146,7 @@ impl Engine {
         let work = Work {
             sequencer: turns,
             reporter: shared.report_runs(sums),
-            housekeeper: Housekeeper::new(shared.clone(), inherited),
+            housekeeper: Housekeeper::new(shared.clone(), inherited, replay, lock.clone()),
         };
         let engine = Engine { shared, catalog, threads: Mutex::new(None), _lock: lock };
         Ok((Arc::new(engine), work))

@@ -6,6 +6,7 @@
 
 use super::identity::Identity;
 use super::open::to_apply;
+use super::replay::Replay;
 use super::{EngineConfig, OpenError};
 use crate::apply::{ApplyPaths, ApplyPool};
 use crate::clock::Clock;
@@ -29,6 +30,8 @@ pub(super) struct Recovery {
     pub(super) first_writer: WriterId,
     /// Segments of earlier lives that still hold rows which are not flushed.
     pub(super) inherited: BTreeSet<(WriterId, SegmentId)>,
+    /// What apply is to make visible again.
+    pub(super) replay: Replay,
 }
 
 /// Reads everything and leaves the apply pool with what is not flushed; its threads are not started yet.
@@ -46,6 +49,11 @@ pub(super) fn recover(
     let log_dir = wal_dir.join("txnlog");
     for folder in [&wal_dir, &tables_dir, &log_dir] {
         fs.create_dir_all(folder)?;
+    }
+    forget_cached(fs, &log_dir)?;
+    forget_cached(fs, &dir.join("catalog"))?;
+    for writer in wal::list_writers(fs, &wal_dir)? {
+        forget_cached(fs, &wal_dir.join(writer.to_string()))?;
     }
     let (catalog, state) = Catalog::open(fs, &dir.join("catalog"), identity.uuid, identity.epoch)?;
     let segments = Segments { fs, wal_dir: &wal_dir, identity };
@@ -82,8 +90,18 @@ pub(super) fn recover(
     let config = config.apply.clone();
     let apply = ApplyPool::open(config, fs, clock, paths, catalog.clone(), &state)?;
     apply.submit(pending.iter().map(to_apply));
+    let replay = Replay::of(&pending, &apply);
     let (registry, apply) = (Arc::new(registry), Arc::new(apply));
-    Ok(Recovery { catalog, registry, apply, log, first_writer, inherited })
+    Ok(Recovery { catalog, registry, apply, log, first_writer, inherited, replay })
+}
+
+/// Makes what is read next come from the device: the life before may have ended because of a failed sync, after which the page cache
+/// shows what the device never got.
+fn forget_cached(fs: &Fs, folder: &Path) -> Result<(), OpenError> {
+    for file in fs.list(folder)?.iter().filter(|entry| !entry.is_dir) {
+        fs.forget_cached(&folder.join(&file.name))?;
+    }
+    Ok(())
 }
 
 /// Every table that exists at the end of the log, with all its columns.

@@ -14,8 +14,9 @@ use crate::metrics;
 use crate::schema::{Definition, Table};
 use crate::sequencer::{FrameRef, Progress, Receipt};
 use crate::types::TableId;
-use crate::wal::{Appended, FrameMeta, Lease};
+use crate::wal::{Appended, FrameMeta, Lease, WalWriter};
 use bytes::{Buf, BytesMut};
+use smallvec::SmallVec;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -243,6 +244,7 @@ impl Session {
             return Ok(self.ordinal);
         };
         let appended = writer.append(self.rows.batches())?.expect("there are pending rows");
+        let tables: SmallVec<[TableId; 4]> = appended.frames.iter().map(|f| f.table).collect();
         let definitions = definitions(&mut self.rows);
         let rows = self.rows.pending() as u64;
         self.ordinal += 1;
@@ -259,7 +261,7 @@ impl Session {
         self.counts.lines += rows;
         self.pending_bytes = 0;
         self.pending_since = None;
-        if writer.should_roll() {
+        if writer.should_roll() || reaches_own_limit(&self.shared, writer, &tables) {
             writer.roll();
             self.rows.forget_series();
         }
@@ -460,6 +462,17 @@ impl Shared {
 /// The tables that a commit would have rows of.
 fn pending_tables(rows: &RowBuilder) -> impl Iterator<Item = TableId> {
     rows.batches().filter(|batch| batch.rows() > 0).map(|batch| batch.table)
+}
+
+/// True when one of these tables has as many rows in the open segment as it may.
+fn reaches_own_limit(shared: &Shared, writer: &WalWriter, tables: &[TableId]) -> bool {
+    let policies = &shared.policies;
+    policies.limits_segments()
+        && tables.iter().any(|id| {
+            let table = shared.registry.by_id(*id);
+            let limit = table.and_then(|table| policies.segment_rows(*id, &table.def().name));
+            limit.is_some_and(|limit| writer.rows_of(*id) >= limit)
+        })
 }
 
 /// All that the log does not hold yet of the tables in this commit.

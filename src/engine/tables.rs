@@ -2,8 +2,11 @@
 
 use crate::hooks::REPORTS_TABLE;
 use crate::schema::{TablePolicy, check_column_name};
-use crate::types::PartitionBy;
+use crate::types::{PartitionBy, TableId};
 use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 
 /// `[tables]` of the configuration: defaults for new tables, and rules by name.
@@ -38,6 +41,8 @@ pub struct TableRule {
     pub ttl_s: Option<u64>,
     /// Longest that rows wait in memory for late ones before they are flushed; 0 leaves it to `apply.flush_age_ms`.
     pub o3_max_lag_ms: Option<u64>,
+    /// Rows of the table at which a segment is followed by the next one; the limits of all segments hold as well.
+    pub segment_rows: Option<u64>,
 }
 
 impl Default for TablesConfig {
@@ -82,12 +87,22 @@ impl TablesConfig {
 pub struct TablePolicies {
     config: TablesConfig,
     reports_reserved: bool,
+    /// Limits that were set for one table, over those of the rules.
+    segment_rows: RwLock<HashMap<TableId, u64>>,
+    /// Some table has a limit of its own. Relaxed: a limit that is seen a commit later is as good.
+    limits_segments: AtomicBool,
 }
 
 impl TablePolicies {
     /// `reports_reserved`: clients may not write to [`REPORTS_TABLE`].
     pub fn new(config: TablesConfig, reports_reserved: bool) -> TablePolicies {
-        TablePolicies { config, reports_reserved }
+        let limits_segments = config.rule.iter().any(|rule| rule.segment_rows.is_some());
+        TablePolicies {
+            config,
+            reports_reserved,
+            segment_rows: RwLock::default(),
+            limits_segments: AtomicBool::new(limits_segments),
+        }
     }
 
     /// True for a table that clients may not write to.
@@ -115,6 +130,29 @@ impl TablePolicies {
         let set = self.rules(table).find_map(|r| r.o3_max_lag_ms);
         let max_lag_ms = set.unwrap_or(self.config.o3_max_lag_ms);
         (max_lag_ms > 0).then(|| Duration::from_millis(max_lag_ms))
+    }
+
+    /// True when some table has a limit of its own for its rows in a segment.
+    pub fn limits_segments(&self) -> bool {
+        self.limits_segments.load(Ordering::Relaxed)
+    }
+
+    /// Rows of this table at which a segment is followed by the next one, if it has such a limit of its own.
+    pub fn segment_rows(&self, table: TableId, name: &str) -> Option<u64> {
+        let set = self.segment_rows.read().unwrap_or_else(PoisonError::into_inner);
+        let own = set.get(&table).copied();
+        own.or_else(|| self.rules(name).find_map(|rule| rule.segment_rows))
+    }
+
+    /// Sets or, with `None`, takes back a table's own limit (`walSegmentRolloverRowCount`). Holds from the next commit on, until the
+    /// server stops.
+    pub fn set_segment_rows(&self, table: TableId, rows: Option<u64>) {
+        let mut set = self.segment_rows.write().unwrap_or_else(PoisonError::into_inner);
+        match rows {
+            Some(rows) => set.insert(table, rows),
+            None => set.remove(&table),
+        };
+        self.limits_segments.fetch_or(rows.is_some(), Ordering::Relaxed);
     }
 
     /// The earliest and the latest time taken.
@@ -184,6 +222,7 @@ mod tests {
             partition_by,
             ttl_s,
             o3_max_lag_ms: ttl_s.map(|s| s * 100),
+            segment_rows: None,
         };
         let config = TablesConfig {
             ttl_s: 9,

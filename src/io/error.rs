@@ -60,9 +60,23 @@ impl IoError {
         IoError { sim: Some(fs.clone()), ..self }
     }
 
+    /// What a full disk says.
+    pub(crate) fn no_space(operation: Operation, path: &Path) -> IoError {
+        IoError::new(operation, path, rustix::io::Errno::NOSPC.into())
+    }
+
     /// True when the disk or the quota is full: room may come back, so the operation may be tried again.
     pub fn is_no_space(&self) -> bool {
         matches!(self.source.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
+    }
+
+    /// True when the operation may succeed later by itself, or once somebody has made room, closed files or made the disk
+    /// writable again: nothing is broken.
+    pub fn is_temporary(&self) -> bool {
+        use rustix::io::Errno;
+        let errno = self.source.raw_os_error().map(Errno::from_raw_os_error);
+        self.is_no_space()
+            || matches!(errno, Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::ROFS))
     }
 
     /// True when the file or folder is not there.
@@ -96,12 +110,31 @@ impl fmt::Display for Operation {
 /// After a failed sync the page cache may show bytes that the device does not hold, and a second sync may
 /// succeed without writing them. Nothing that was in doubt has been acknowledged; a fresh start
 /// reads what the device has. In a simulation it is the simulated process that ends.
-#[allow(clippy::disallowed_methods, reason = "the one place that ends the process on purpose")]
+///
+/// The process ends with [`EXIT_SYNC_FAILED`]; the kernel resets every connection on which a FIN would be a promise.
 pub fn abort_on_failed_sync(error: &IoError) -> ! {
     if let Some(fs) = &error.sim {
         fs.abort();
     }
     tracing::error!(%error, "a sync failed, so what it covered is in doubt; stopping without acknowledging it. \
         Check the device, then start again: recovery reads what the device holds");
-    std::process::abort()
+    end(EXIT_SYNC_FAILED)
+}
+
+/// Ends the process when the data directory is no longer the one that was locked: what is written from here on would be lost, or
+/// go between the files of somebody else.
+pub fn abort_on_lost_directory(dir: &Path) -> ! {
+    tracing::error!(dir = %dir.display(), "the data directory was removed or replaced while in use; stopping. \
+        What was acknowledged is where that folder went: put it back, then start again");
+    end(EXIT_DIRECTORY_LOST)
+}
+
+/// Exit status after a failed sync: the "input/output error" of sysexits.
+pub const EXIT_SYNC_FAILED: i32 = 74;
+/// Exit status when the data directory went away: the "cannot open input" of sysexits.
+pub const EXIT_DIRECTORY_LOST: i32 = 66;
+
+#[allow(clippy::disallowed_methods, reason = "the one place that ends the process on purpose")]
+fn end(status: i32) -> ! {
+    std::process::exit(status)
 }

@@ -17,6 +17,15 @@ enum Kind {
     Sim(SimFs),
 }
 
+/// Bytes of a file system.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Room {
+    /// What may still be written.
+    pub free: u64,
+    /// All of it.
+    pub total: u64,
+}
+
 /// One name in a folder.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct DirEntry {
@@ -192,16 +201,33 @@ impl Fs {
         exists.map_err(|e| self.fail(Operation::Measure, path, e))
     }
 
-    /// Bytes that may still be written to the file system of `path`.
-    pub fn free_space(&self, path: &Path) -> Result<u64> {
-        let free = match &self.0 {
+    /// How large the file system of `path` is, and what may still be written to it.
+    pub fn room(&self, path: &Path) -> Result<Room> {
+        let room = match &self.0 {
             Kind::Real => match rustix::fs::statvfs(path) {
-                Ok(stat) => Ok(stat.f_bavail.saturating_mul(stat.f_frsize)),
+                Ok(stat) => Ok(Room {
+                    free: stat.f_bavail.saturating_mul(stat.f_frsize),
+                    total: stat.f_blocks.saturating_mul(stat.f_frsize),
+                }),
                 Err(e) => Err(e.into()),
             },
-            Kind::Sim(fs) => fs.free_space(path),
+            Kind::Sim(fs) => fs.room(path),
         };
-        free.map_err(|e| self.fail(Operation::Measure, path, e))
+        room.map_err(|e| self.fail(Operation::Measure, path, e))
+    }
+
+    /// Forgets what the page cache holds of a file and the device has, or is said to have: after a failed sync these may differ, and
+    /// the next read must ask the device. Bytes on their way to the device stay. A file that is not there is no error.
+    pub fn forget_cached(&self, path: &Path) -> Result<()> {
+        let Kind::Real = &self.0 else { return Ok(()) };
+        let file = match std::fs::File::open(path) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+            other => other.map_err(|e| self.fail(Operation::Open, path, e))?,
+        };
+        match rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed) {
+            Ok(()) | Err(rustix::io::Errno::NOSYS | rustix::io::Errno::OPNOTSUPP) => Ok(()),
+            Err(e) => Err(self.fail(Operation::Read, path, e.into())),
+        }
     }
 
     /// Takes the lock of a folder, or returns `None` when another process holds it.

@@ -23,9 +23,12 @@ mod map;
 #[doc(hidden)]
 pub mod sim;
 
-pub use error::{IoError, Operation, abort_on_failed_sync};
+pub use error::{
+    EXIT_DIRECTORY_LOST, EXIT_SYNC_FAILED, IoError, Operation, abort_on_failed_sync,
+    abort_on_lost_directory,
+};
 pub use file::File;
-pub use fs::{DirEntry, Fs};
+pub use fs::{DirEntry, Fs, Room};
 pub use lock::DirLock;
 pub use map::Map;
 

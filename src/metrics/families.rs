@@ -82,6 +82,9 @@ families! {
         counter WAL_SYNCS "headwater_wal_syncs_total" "Syncs of segments and of the transaction log.";
         histogram WAL_SYNC_DURATION "headwater_wal_sync_duration_seconds" "Time of one sync of a segment or of the transaction log.";
 
+        gauge DISK_FREE_BYTES "headwater_disk_free_bytes" "Bytes free on the file system of the data directory.";
+        gauge DISK_RESERVE_BYTES "headwater_disk_reserve_bytes" "Free bytes that segments leave to the log, flushes and the catalog; below it, connections wait.";
+
         counter SEQUENCER_BATCHES "headwater_sequencer_batches_total" "Group commits: records appended to the transaction log.";
         histogram SEQUENCER_BATCH_RECEIPTS "headwater_sequencer_batch_receipts" "Receipts in one group commit.";
         counter SEQUENCER_CARRIED "headwater_sequencer_carried_total" "Commits whose frames were carried in the log record, so that one sync served them.";
@@ -118,6 +121,7 @@ families! {
         histogram QUERY_DURATION "headwater_query_duration_seconds" "Time of one query.";
 
         gauge START_TIME "headwater_start_time_seconds" "When the server started, seconds since 1970.";
+        gauge RECOVERY_PROGRESS "headwater_recovery_progress_ratio" "Part of the transactions that the last start found in the WAL and that is visible again; 1 for all.";
         gauge RECOVERY_DURATION "headwater_recovery_duration_seconds" "Time the last start took from opening the data directory until it was ready.";
     }
     labelled {

@@ -157,7 +157,8 @@ impl Connection {
         (self.dry && !under_way) || now.saturating_sub(since) >= self.context.commit_interval
     }
 
-    /// Commits what is pending. A full disk is no failure: the rows stay pending and nothing more is read until there is room.
+    /// Commits what is pending. A full disk is no failure: the rows stay pending and nothing more is read until there is room. The same
+    /// goes for a process out of files and a disk that is read-only for the moment.
     fn commit(&mut self) -> Result<(), End> {
         match self.session.commit() {
             Ok(_) => self.full_disk = None,
@@ -171,12 +172,12 @@ impl Connection {
     }
 
     fn postpone(&mut self, error: IngestError) -> Result<(), End> {
-        if !matches!(&error, IngestError::Wal(wal) if wal.is_no_space()) {
+        if !matches!(&error, IngestError::Wal(wal) if wal.is_temporary()) {
             return Err(End::Wal(error));
         }
         let pause = self.full_disk.map_or(RETRY_MIN, |retry| (retry.pause * 2).min(RETRY_MAX));
         if self.full_disk.is_none() {
-            tracing::warn!(peer = %self.peer, %error, "no room for the WAL; the connection waits until there is");
+            tracing::warn!(peer = %self.peer, %error, "the WAL cannot grow now; the connection waits until it can");
         }
         self.full_disk = Some(Retry { at: self.context.clock.monotonic() + pause, pause });
         Ok(())

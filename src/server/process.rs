@@ -47,6 +47,15 @@ pub(super) fn raise_descriptor_limit() -> Option<u64> {
     }
 }
 
+/// How many of `wanted` connections there may be, so that descriptors are left for what they bring about: a segment that is written, a segment
+/// that is read, parts. `others` is what segments, HTTP and the rest need at most; a process with few descriptors keeps three
+/// quarters for them.
+pub(super) fn connections_within_limit(wanted: usize, others: usize) -> usize {
+    let Some(limit) = getrlimit(Resource::Nofile).current else { return wanted };
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    wanted.min(limit - others.min(limit / 4 * 3)).max(1)
+}
+
 /// SIGTERM and SIGINT.
 pub(super) struct Signals {
     terminate: Signal,

@@ -4,6 +4,7 @@ use super::StartError;
 use super::http::{self, App};
 use super::ilp::{self, IlpContext};
 use super::listener::{Bound, Close};
+use super::process::connections_within_limit;
 use crate::clock::Clock;
 use crate::codec::Reason;
 use crate::config::Settings;
@@ -59,7 +60,9 @@ impl Server {
         let deadline = Duration::from_millis(settings.shutdown_deadline_ms);
 
         let context = IlpContext::new(settings, engine.clone(), clock, stop.clone(), http_addr)?;
-        tasks.spawn(ilp::serve(Arc::new(context), settings.limits.connections, ilp, tasks.clone()));
+        let others = settings.wal.writers_max + settings.http.connections_max + OTHER_DESCRIPTORS;
+        let connections = connections_within_limit(settings.limits.connections, others);
+        tasks.spawn(ilp::serve(Arc::new(context), connections, ilp, tasks.clone()));
         let app = App::new(
             settings,
             engine.clone(),
@@ -117,3 +120,6 @@ async fn open(settings: &Settings, clock: Clock) -> Result<Arc<Engine>, StartErr
     let opening = tokio::task::spawn_blocking(move || Engine::open(config, Fs::real(), clock));
     Ok(opening.await.map_err(io::Error::other)??)
 }
+
+/// Descriptors beside connections and segments being written: segments being read, parts, logs, sockets.
+const OTHER_DESCRIPTORS: usize = 512;

@@ -96,7 +96,7 @@ fn announce(settings: &Settings, server: &Server, descriptors: Option<u64>) {
         tracing::warn!(
             limit,
             wanted,
-            "fewer file descriptors than connections and segments may need (ulimit -n)"
+            "fewer file descriptors than connections and segments may need (ulimit -n); so many fewer connections are taken"
         );
     }
     if settings.log.format == LogFormat::Text {

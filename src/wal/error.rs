@@ -41,9 +41,9 @@ pub enum WalError {
 }
 
 impl WalError {
-    /// True when the disk or the quota is full: room may come back, so the operation may be tried again.
-    pub fn is_no_space(&self) -> bool {
-        matches!(self, WalError::Io(error) if error.is_no_space())
+    /// True when the operation may be tried again: see [`IoError::is_temporary`].
+    pub fn is_temporary(&self) -> bool {
+        matches!(self, WalError::Io(error) if error.is_temporary())
     }
 
     /// True when the segment's file is not there.

@@ -38,10 +38,23 @@ impl Segment {
         self.end
     }
 
+    /// What an append of `len` bytes takes from the disk; 0 when they go into what is reserved.
+    pub(super) fn takes(&self, len: u64) -> u64 {
+        let end = self.end + len;
+        if end <= self.reserved {
+            return 0;
+        }
+        let ahead = (self.reserved * 3).clamp(RESERVE_MIN, RESERVE_MAX);
+        ahead.max(end - self.reserved)
+    }
+
     /// Appends `bytes`, or leaves the segment as it was.
     pub(super) fn append(&mut self, bytes: &[u8]) -> Result<()> {
         let end = self.end + bytes.len() as u64;
-        match self.reserve(end).and_then(|()| self.file.write_all_at(bytes, self.end)) {
+        match self
+            .reserve(bytes.len() as u64)
+            .and_then(|()| self.file.write_all_at(bytes, self.end))
+        {
             Ok(()) => {
                 self.end = end;
                 self.reserved = self.reserved.max(end);
@@ -65,12 +78,11 @@ impl Segment {
         }
     }
 
-    fn reserve(&mut self, end: u64) -> std::result::Result<(), IoError> {
-        if end > self.reserved {
-            let ahead = (self.reserved * 3).clamp(RESERVE_MIN, RESERVE_MAX);
-            let len = ahead.max(end - self.reserved);
-            self.file.allocate(self.reserved, len)?;
-            self.reserved += len;
+    fn reserve(&mut self, len: u64) -> std::result::Result<(), IoError> {
+        let more = self.takes(len);
+        if more > 0 {
+            self.file.allocate(self.reserved, more)?;
+            self.reserved += more;
         }
         Ok(())
     }

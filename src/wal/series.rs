@@ -18,6 +18,8 @@ pub(super) struct SegmentSeries {
 /// The series of one table in a segment. `written <= next`; definitions from `written` on are pending.
 #[derive(Debug, Default)]
 pub(super) struct TableSeries {
+    /// Rows that are written.
+    rows: u64,
     next: u32,
     /// Series that frames of this segment define.
     pub(super) written: u32,
@@ -45,9 +47,15 @@ impl SegmentSeries {
         self.tables.entry(table).or_default()
     }
 
-    /// Says that a frame at `offset`, with all pending definitions of the table, is written.
-    pub(super) fn mark_written(&mut self, table: TableId, offset: u64) {
+    /// Rows of a table that are written.
+    pub(super) fn rows_of(&self, table: TableId) -> u64 {
+        self.tables.get(&table).map_or(0, |series| series.rows)
+    }
+
+    /// Says that a frame of `rows` rows at `offset`, with all pending definitions of the table, is written.
+    pub(super) fn mark_written(&mut self, table: TableId, offset: u64, rows: u32) {
         let series = self.tables.entry(table).or_default();
+        series.rows += u64::from(rows);
         if series.written < series.next {
             assert!(series.chain < offset, "a frame with definitions comes after those before it");
             series.written = series.next;
@@ -208,7 +216,7 @@ mod tests {
         assert_eq!(series.define(TableId(1), TAGS[0]), 0);
         assert_eq!(series.define(TableId(2), TAGS[0]), 0);
         assert_eq!(series.define(TableId(1), TAGS[1]), 1);
-        series.mark_written(TableId(1), 64);
+        series.mark_written(TableId(1), 64, 1);
         assert_eq!(series.define(TableId(1), TAGS[2]), 2);
         let table = series.table(TableId(1));
         assert_eq!((table.written, table.new_series(), table.chain), (2, 1, 64));

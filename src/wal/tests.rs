@@ -3,6 +3,7 @@
 use super::format::{FRAME_HEADER_LEN, HEADER_LEN, fill_checksum};
 use super::*;
 use crate::io::Fs;
+use crate::io::sim::SimDisk;
 use crate::types::{ColumnId, ColumnType, SegmentId, TableId, WriterId};
 use arrow::array::{
     Array, ArrayRef, AsArray, BooleanArray, Float64Array, Int64Array, StringArray,
@@ -548,4 +549,39 @@ async fn a_writer_that_comes_back_goes_on_in_its_segment() {
     wal.pool.purge(WriterId(1), SegmentId(0)).unwrap();
     assert!(wal.pool.closed_segments().is_empty());
     assert!(list_segments(&Fs::real(), wal.dir.path()).unwrap().is_empty());
+}
+
+#[test]
+fn segments_leave_room_on_the_disk_and_go_on_when_there_is_more() {
+    let disk = SimDisk::new(1);
+    let fs = disk.fs();
+    let dir = PathBuf::from("/wal");
+    fs.create_dir_all(&dir).unwrap();
+    disk.set_capacity(4 << 20);
+    // A sixteenth of the disk, since that is less than what is asked for.
+    let config = WalConfig { free_bytes_min: 1 << 30, ..WalConfig::default() };
+    let reserve = config.reserve(fs.room(&dir).unwrap());
+    assert_eq!(reserve, (4 << 20) / 16);
+    let pool = WriterPool::new(config, fs.clone(), dir.clone(), [7; 16], 1, WriterId(1));
+    let mut writer = pool.try_borrow().unwrap();
+    let series = writer.series(TableId(1), &[]);
+    let rows: Vec<(i64, u32, i64)> = (0..5000).map(|n| (n * n, series, n)).collect();
+    let batch = batch(TableId(1), &rows);
+    let mut kept = Vec::new();
+    let error = loop {
+        match writer.append([&batch]) {
+            Ok(appended) => kept.push(appended.unwrap()),
+            Err(error) => break error,
+        }
+    };
+    assert!(error.is_temporary(), "{error}");
+    assert!(kept.len() > 3 && fs.room(&dir).unwrap().free >= reserve, "{}", kept.len());
+    disk.set_capacity(16 << 20);
+    kept.push(writer.append([&batch]).unwrap().unwrap());
+    let identity = Identity { uuid: [7; 16], writer: WriterId(1), segment: SegmentId(0) };
+    let reader = SegmentReader::open(&fs, &dir, &identity).unwrap();
+    for appended in &kept {
+        let frame = appended.frames[0];
+        assert_eq!(reader.frame(frame.offset, frame.len).unwrap().header().rows, 5000);
+    }
 }

@@ -8,7 +8,7 @@ use super::format::{Identity, Seal, put_header, writer_dir};
 use super::ledger::{ClosedSegment, Ledger};
 use super::segment::Segment;
 use super::series::SegmentSeries;
-use crate::io::{File, Fs};
+use crate::io::{File, Fs, IoError, Operation};
 use crate::types::{ColumnId, SegmentId, TableId, WriterId};
 use bytes::Bytes;
 use std::path::PathBuf;
@@ -118,7 +118,8 @@ impl WalWriter {
     /// The batches are only read: the caller clears them after success. Nothing is synced.
     ///
     /// # Errors
-    /// [`WalError::Io`]. The segment is as it was, and the same batches may be appended again.
+    /// [`WalError::Io`], also when less than `free_bytes_min` would be left on the disk. The segment is as it was, and the same batches
+    /// may be appended again.
     pub fn append<'a>(
         &mut self,
         batches: impl IntoIterator<Item = &'a Batch>,
@@ -128,6 +129,11 @@ impl WalWriter {
         let Some(first) = frames.first() else { return Ok(None) };
         let offset = first.offset;
         let head = (offset - start) as usize;
+        let len = self.buffer.len() as u64;
+        match self.segment.as_ref().map_or(len, |segment| segment.takes(len)) {
+            0 => {}
+            more => self.check_room(more)?,
+        }
         if self.segment.is_none() {
             self.segment = Some(self.create_segment()?);
         }
@@ -138,7 +144,7 @@ impl WalWriter {
         self.frames += frames.len() as u64;
         for frame in &frames {
             self.rows += u64::from(frame.rows);
-            self.series.mark_written(frame.table, frame.offset);
+            self.series.mark_written(frame.table, frame.offset, frame.rows);
         }
         let bytes = &self.buffer[head..];
         let carried = bytes.len() <= self.config.carry_bytes;
@@ -164,6 +170,11 @@ impl WalWriter {
             || self.rows >= limits.segment_rows
             || self.series.count >= limits.segment_series
             || self.series.bytes >= limits.series_bytes
+    }
+
+    /// Rows of one table in the segment: a table may have a limit of its own.
+    pub fn rows_of(&self, table: TableId) -> u64 {
+        self.series.rows_of(table)
     }
 
     /// Closes the segment; the next commit begins another one. Series start at 0 again, so no batch may hold rows now.
@@ -226,6 +237,17 @@ impl WalWriter {
             frames.push(encode_frame(&mut self.buffer, batch, &place));
         }
         frames
+    }
+
+    /// Refuses to take what the log, flushes and the catalog need, as a full disk would: these free segments, so that the refusal ends by
+    /// itself.
+    fn check_room(&self, more: u64) -> Result<(), WalError> {
+        let room = self.fs.room(&self.wal_dir)?;
+        if room.free.saturating_sub(more) < self.config.reserve(room) {
+            let path = self.identity.path(&self.wal_dir);
+            return Err(IoError::no_space(Operation::Allocate, &path).into());
+        }
+        Ok(())
     }
 
     fn create_segment(&self) -> Result<Segment, WalError> {

@@ -1,5 +1,6 @@
 """What every end-to-end test needs: servers that are ended by their process id, queries, and line-protocol sockets."""
 import json
+import os
 import pathlib
 import signal
 import socket
@@ -63,8 +64,8 @@ class Env:
         self.processes.append(process)
         return process
 
-    def server(self, *args, data="data", log="server.log"):
-        return Server(self, self.tmp / data, list(args), log)
+    def server(self, *args, data="data", log="server.log", **process):
+        return Server(self, self.tmp / data, list(args), log, **process)
 
     def stop_all(self):
         for process in self.processes:
@@ -159,8 +160,8 @@ class Endpoint:
 class Server(Endpoint):
     """A headwater that can be stopped, killed and started again on the same folder and ports."""
 
-    def __init__(self, env, data, args, log):
-        self.env, self.data, self.args, self.log = env, data, args, log
+    def __init__(self, env, data, args, log, environment=None, **process):
+        self.env, self.data, self.args, self.log, self.environment, self.options = env, data, args, log, environment or {}, process
         super().__init__()
         self.start()
 
@@ -168,7 +169,8 @@ class Server(Endpoint):
         """Starts the process and does not wait for it."""
         self.process = self.env.start(
             [self.env.binary, "serve", "--data-dir", self.data, "--ilp-addr", f"127.0.0.1:{self.ilp}",
-             "--http-addr", f"127.0.0.1:{self.http}", *self.args], self.log)
+             "--http-addr", f"127.0.0.1:{self.http}", *self.args], self.log,
+            env=os.environ | self.environment, **self.options)
 
     def start(self):
         self.launch()

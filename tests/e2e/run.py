@@ -25,10 +25,16 @@ import test_powercut  # noqa: E402
 import test_prometheus  # noqa: E402
 import test_samples  # noqa: E402
 import test_telegraf  # noqa: E402
+import test_trouble  # noqa: E402
 
 TESTS = [
     ("samples", test_samples.samples_come_out_value_by_value),
     ("kill", test_kill.acknowledged_rows_survive_kills),
+    ("full-disk", test_trouble.a_full_disk_makes_the_load_wait_and_nothing_else),
+    ("descriptors", test_trouble.a_process_out_of_descriptors_waits_and_goes_on),
+    ("few-descriptors", test_trouble.few_descriptors_from_the_start_leave_some_for_files),
+    ("lost-folder", test_trouble.a_folder_that_goes_away_stops_the_server),
+    ("failed-sync", test_trouble.a_failed_sync_ends_the_process_before_anything_is_acknowledged),
     ("powercut", test_powercut.acknowledged_rows_survive_power_cuts),
     ("duckdb", test_duckdb.duckdb_agrees_while_ingesting_and_after_a_stop),
     ("prometheus", test_prometheus.prometheus_scrapes_and_every_panel_has_data),

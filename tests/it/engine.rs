@@ -3,7 +3,9 @@
 use bytes::BytesMut;
 use headwater::clock::Clock;
 use headwater::codec::Precision;
-use headwater::engine::{DEFAULT_DATABASE, Engine, EngineConfig, Origin, ReplyCounts, Session};
+use headwater::engine::{
+    DEFAULT_DATABASE, Engine, EngineConfig, Origin, ReplyCounts, Session, TableRule,
+};
 use headwater::io::Fs;
 use std::path::Path;
 use std::sync::Arc;
@@ -243,4 +245,49 @@ fn a_ttl_drops_whole_partitions_and_keeps_the_rest() {
     send(&mut session(&engine), &text);
     // The newest row is in day 9, so what ended before day 7 is over: days 0 to 6.
     await_rows(&engine, "t", 3);
+}
+
+#[test]
+fn a_table_with_a_limit_of_its_own_rolls_the_segment() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = config(dir.path());
+    let rule = |pattern: &str, segment_rows| TableRule {
+        pattern: pattern.to_owned(),
+        segment_rows: Some(segment_rows),
+        ..TableRule::default()
+    };
+    config.tables.rule = vec![rule("small*", 100)];
+    // Segments stay, so that they can be counted.
+    config.wal_retention = Duration::from_secs(3600);
+    config.hook.enabled = false;
+    let engine = open_with(config);
+    let segments = || {
+        let folders = Fs::real().list(&dir.path().join("wal")).unwrap();
+        let folders = folders.iter().filter(|f| f.name != "txnlog");
+        folders.map(|f| Fs::real().list(&dir.path().join("wal").join(&f.name)).unwrap().len()).sum()
+    };
+    let mut session = session(&engine);
+    let mut count_after = |table: &str, commits: u64| -> usize {
+        for n in 0..commits {
+            send(&mut session, &lines(table, n * 50..n * 50 + 50));
+        }
+        segments()
+    };
+    assert_eq!(count_after("large", 10), 1);
+    // Each second commit is the last of its segment.
+    assert_eq!(count_after("small_1", 4), 2);
+    assert_eq!(count_after("large", 10), 3);
+}
+
+#[test]
+fn connections_are_taken_while_the_wal_is_replayed() {
+    let dir = tempfile::tempdir().unwrap();
+    {
+        let engine = open(dir.path());
+        send(&mut session(&engine), &lines("t", 0..5000));
+    }
+    let engine = open(dir.path());
+    // A connection is taken at once, and its rows come after those that are replayed.
+    send(&mut session(&engine), &lines("t", 5000..5001));
+    await_rows(&engine, "t", 5001);
 }

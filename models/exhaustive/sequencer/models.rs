@@ -12,7 +12,8 @@ use std::time::Duration;
 pub(crate) const ALL: &[(&str, fn())] = &[
     ("values_arrive_whole_once_and_in_their_producers_order", intake),
     ("the_consumer_sleeps_through_nothing_and_ends_with_everything_taken", finish),
-    ("a_value_wakes_the_consumer", wakes),
+    ("a_value_wakes_the_consumer", || wakes(true)),
+    ("a_value_that_came_before_the_consumer_is_taken", || wakes(false)),
     ("who_sees_an_order_sees_what_came_before", ordered),
     ("whoever_is_told_to_end_at_once_sees_what_came_before", abandon),
     ("who_sees_a_published_ordinal_sees_what_was_done_for_it", published),
@@ -102,16 +103,20 @@ fn finish() {
     assert_eq!(taken, [1, 2]);
 }
 
-fn wakes() {
+fn wakes(is_attended: bool) {
     let (inbox, progress, before_order) =
         (Arc::new(Inbox::new()), Progress::new(), Arc::new(Told::new()));
     before_order.write(1);
     let other = inbox.clone();
     let taker = Taker { taken: Arc::default(), progress: progress.clone(), before_order };
     let consumer = thread::spawn(move || other.serve(&mut { taker }, &mut VecDeque::new()).unwrap());
-    // Before anybody knows whom to wake.
-    inbox.push(tell(1));
-    inbox.attend(consumer.thread());
+    if is_attended {
+        inbox.attend(consumer.thread());
+        inbox.push(tell(1));
+    } else {
+        inbox.push(tell(1));
+        inbox.attend(consumer.thread());
+    }
     // No order wakes the consumer before it has taken the value.
     progress.wait(1);
     inbox.give(Order::Finish);

@@ -4,7 +4,7 @@ use super::content::{Content, Survival};
 use super::fault::{Ended, Fate, Fault, Moment, Plan};
 use super::handle::SimFs;
 use super::rng::Rng;
-use crate::io::{DirEntry, Fs, Operation};
+use crate::io::{DirEntry, Fs, Operation, Room};
 use rustix::io::Errno;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -387,6 +387,10 @@ impl Disk {
     pub(super) fn free(&self) -> u64 {
         let used = || self.files().iter().map(|(_, len)| len).sum();
         self.capacity.map_or(u64::MAX / 2, |capacity| capacity.saturating_sub(used()))
+    }
+
+    pub(super) fn room(&self) -> Room {
+        Room { free: self.free(), total: self.capacity.unwrap_or(u64::MAX / 2) }
     }
 
     fn files(&self) -> Vec<(PathBuf, u64)> {

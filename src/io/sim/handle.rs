@@ -2,7 +2,7 @@
 
 use super::disk::{Begun, Disk, NodeId, SimDisk};
 use super::fault::Ended;
-use crate::io::{DirEntry, Operation};
+use crate::io::{DirEntry, Operation, Room};
 use rustix::io::Errno;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -101,8 +101,8 @@ impl SimFs {
         self.run(Operation::Measure, path, |disk| Ok(disk.find(path).is_ok()))
     }
 
-    pub(in crate::io) fn free_space(&self, path: &Path) -> io::Result<u64> {
-        self.run(Operation::Measure, path, |disk| Ok(disk.free()))
+    pub(in crate::io) fn room(&self, path: &Path) -> io::Result<Room> {
+        self.run(Operation::Measure, path, |disk| Ok(disk.room()))
     }
 
     pub(in crate::io) fn lock(&self, path: &Path) -> io::Result<Option<SimLock>> {

@@ -118,7 +118,7 @@ fn faults_strike_the_nth_operation_they_can_hit_once_or_for_ever() {
     write().unwrap();
     disk.set_capacity(2200);
     assert!(file.allocate(2148, 1000).unwrap_err().is_no_space());
-    assert_eq!(fs.free_space(path("/d")).unwrap(), 52);
+    assert_eq!(fs.room(path("/d")).unwrap().free, 52);
 }
 
 #[test]

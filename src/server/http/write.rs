@@ -106,10 +106,11 @@ fn not_written(shape: Shape, error: &IngestError) -> Response {
     if matches!(error, IngestError::HeldUp) {
         return later(shape, error);
     }
-    tracing::error!(%error, "a request's rows cannot be written to the WAL");
-    if matches!(error, IngestError::Wal(wal) if wal.is_no_space()) {
-        return later(shape, "no room on the disk");
+    if matches!(error, IngestError::Wal(wal) if wal.is_temporary()) {
+        tracing::warn!(%error, "the WAL cannot grow now; a request is asked to come again");
+        return later(shape, "the WAL cannot grow now, for want of disk or files");
     }
+    tracing::error!(%error, "a request's rows cannot be written to the WAL");
     fault(shape, StatusCode::INTERNAL_SERVER_ERROR, error)
 }
 
