@@ -196,11 +196,16 @@ impl ApplyPool {
 
     /// True while committed rows are on their way to queries and nothing stands in theirs: suspended tables are left aside,
     /// and a full disk or the like, which may last, makes it false.
-    pub fn is_catching_up(&self) -> bool {
+    pub fn is_behind(&self, marks: &[(Arc<TableProgress>, SeqTxn)]) -> bool {
+        let able = || marks.iter().filter(|(progress, _)| !progress.is_suspended());
+        able().all(|(progress, _)| progress.trouble().is_none())
+            && able().any(|(progress, txn)| progress.applied_txn() < *txn)
+    }
+
+    /// Every table and its last committed transaction.
+    pub fn marks(&self) -> Vec<(Arc<TableProgress>, SeqTxn)> {
         let tables = self.shared.all_tables();
-        let able = || tables.iter().map(|table| &table.progress).filter(|p| !p.is_suspended());
-        able().all(|progress| progress.trouble().is_none())
-            && able().any(|progress| progress.applied_txn() < progress.seq_txn())
+        tables.iter().map(|table| (table.progress.clone(), table.progress.seq_txn())).collect()
     }
 
     /// Flushes everything that is committed for a table now, and returns when it is in synced parts. A table that is not

@@ -169,7 +169,8 @@ impl Engine {
 
     /// Returns once queries see what was committed before, or something is in the way that may last: a full disk, say.
     pub async fn caught_up(&self) {
-        while self.shared.apply.is_catching_up() {
+        let marks = self.shared.apply.marks();
+        while self.shared.apply.is_behind(&marks) {
             tokio::time::sleep(CATCH_UP_POLL).await;
         }
     }

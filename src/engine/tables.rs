@@ -73,9 +73,13 @@ impl TablesConfig {
         }
         let fault = self.rule.iter().find_map(|rule| match rule {
             _ if rule.pattern.is_empty() => Some("a rule needs a pattern".to_owned()),
-            TableRule { pattern, partition_by: None, ttl_s: None, o3_max_lag_ms: None } => {
-                Some(format!("the rule for {pattern:?} sets nothing"))
-            }
+            TableRule {
+                pattern,
+                partition_by: None,
+                ttl_s: None,
+                o3_max_lag_ms: None,
+                segment_rows: None,
+            } => Some(format!("the rule for {pattern:?} sets nothing")),
             _ => None,
         });
         fault.map_or(Ok(()), |fault| Err(("tables.rule", fault)))

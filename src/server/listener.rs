@@ -51,6 +51,12 @@ impl Bound {
         Ok(Bound { socket: bind().map_err(fail)? })
     }
 
+    /// The address, also when the port was left to the system.
+    pub(super) fn local_addr(&self) -> io::Result<SocketAddr> {
+        let addr = self.socket.local_addr()?.as_socket();
+        addr.ok_or_else(|| io::Error::other("the socket has no address"))
+    }
+
     /// Begins to listen. Must be called on a tokio runtime.
     pub(super) fn listen(self) -> io::Result<TcpListener> {
         self.socket.listen(BACKLOG)?;

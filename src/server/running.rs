@@ -47,22 +47,26 @@ impl Server {
         let clock = Clock::real();
         let began = clock.monotonic();
         let engine = open(settings, clock.clone()).await?;
-        // Whoever asks after a restart finds every row that was acknowledged before it.
-        engine.caught_up().await;
-        metrics::RECOVERY_DURATION.set(clock.monotonic().saturating_sub(began).as_secs_f64());
         #[cfg(feature = "query")]
         let query = Arc::new(QueryEngine::new(settings.query(), engine.source())?);
 
-        let (ilp, http) = (ilp.listen()?, http.listen()?);
-        let (ilp_addr, http_addr) = (ilp.local_addr()?, http.local_addr()?);
+        let http_addr = http.local_addr()?;
+        let ilp = ilp.listen()?;
+        let ilp_addr = ilp.local_addr()?;
         let stop = CancellationToken::new();
         let tasks = TaskTracker::new();
         let deadline = Duration::from_millis(settings.shutdown_deadline_ms);
 
-        let context = IlpContext::new(settings, engine.clone(), clock, stop.clone(), http_addr)?;
+        let context =
+            IlpContext::new(settings, engine.clone(), clock.clone(), stop.clone(), http_addr)?;
         let others = settings.wal.writers_max + settings.http.connections_max + OTHER_DESCRIPTORS;
         let connections = connections_within_limit(settings.limits.connections, others);
+        // Rows are safe to take from here on: what is replayed has its numbers, so nothing new comes before it.
         tasks.spawn(ilp::serve(Arc::new(context), connections, ilp, tasks.clone()));
+        // Whoever asks after a restart finds every row that was acknowledged before it.
+        engine.caught_up().await;
+        metrics::RECOVERY_DURATION.set(clock.monotonic().saturating_sub(began).as_secs_f64());
+        let http = http.listen()?;
         let app = App::new(
             settings,
             engine.clone(),
