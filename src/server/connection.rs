@@ -98,7 +98,9 @@ impl Connection {
     }
 
     /// Serves the connection until it ends, and ends it.
-    pub(super) async fn serve(mut self, stop: CancellationToken) {
+    ///
+    /// Boxed: a task holds a future once for each level that awaits it, and there may be ten thousand idle ones.
+    pub(super) async fn serve(mut self: Box<Self>, stop: CancellationToken) {
         let end = match self.run(&stop).await {
             Ok(()) => End::Durable,
             Err(end) => end,
@@ -360,7 +362,7 @@ impl Connection {
     }
 
     /// Ends the connection. The socket resets when it is dropped, unless it is told otherwise here.
-    async fn close(mut self, end: End) {
+    async fn close(mut self: Box<Self>, end: End) {
         let peer = self.peer;
         let closed = match end {
             End::Durable => end_with_fin(&self.stream),

@@ -88,7 +88,7 @@ pub(super) async fn serve(
         let context = context.clone();
         async move {
             let _open = Open::new();
-            Connection::new(context, stream, peer).serve(stop).await;
+            Box::new(Connection::new(context, stream, peer)).serve(stop).await;
         }
     };
     acceptor.run(listener, stop, tasks, serve).await;

@@ -111,7 +111,7 @@ impl Acceptor {
                         tracing::debug!(listener = self.name, %peer, %error, "the connection was gone at once");
                         continue;
                     }
-                    tasks.spawn(hold(permit, serve(stream, peer, stop.clone())));
+                    tasks.spawn(hold(permit, Box::pin(serve(stream, peer, stop.clone()))));
                 }
                 Err(error) if is_of_one_peer(&error) => {}
                 Err(error) => {

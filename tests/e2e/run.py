@@ -33,6 +33,7 @@ TESTS = [
     ("full-disk", test_trouble.a_full_disk_makes_the_load_wait_and_nothing_else),
     ("descriptors", test_trouble.a_process_out_of_descriptors_waits_and_goes_on),
     ("few-descriptors", test_trouble.few_descriptors_from_the_start_leave_some_for_files),
+    ("idle", test_trouble.ten_thousand_idle_connections_cost_no_file_and_little_memory),
     ("lost-folder", test_trouble.a_folder_that_goes_away_stops_the_server),
     ("failed-sync", test_trouble.a_failed_sync_ends_the_process_before_anything_is_acknowledged),
     ("powercut", test_powercut.acknowledged_rows_survive_power_cuts),

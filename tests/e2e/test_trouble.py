@@ -148,6 +148,41 @@ def few_descriptors_from_the_start_leave_some_for_files(env):
     assert server.stop() == 0
 
 
+def ten_thousand_idle_connections_cost_no_file_and_little_memory(env):
+    wanted = 10_000
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    count = min(wanted, hard - 4_000)
+    if count < 1_000:
+        raise harness.Skip(f"{hard} descriptors are too few for idle connections by the thousand")
+    crowd = []
+    try:
+        server = env.server()
+        server.send("t v=1i 1\n")
+        server.get("/ready")
+        descriptors = lambda: len(os.listdir(f"/proc/{server.process.pid}/fd"))
+        memory = lambda: int(server.metric("process_anonymous_memory_bytes"))
+        segments = lambda: len(list((server.data / "wal").glob("*/*.wal")))
+        before = descriptors(), memory(), segments()
+        crowd = [server.connect() for _ in range(count)]
+        wait_until("all to be accepted", lambda: server.metric("headwater_connections") == count)
+        grown = (memory() - before[1]) / count
+        print(f"      {count} idle connections: {grown / 1024:.1f} KiB each, {descriptors() - before[0] - count} more descriptors, "
+              f"{segments() - before[2]} more segments", flush=True)
+        assert grown < 16 << 10, f"{grown:.0f} bytes a connection"
+        assert descriptors() <= before[0] + count + 8 and segments() <= before[2]
+        # Others are served as ever, and so is one of the crowd.
+        server.send("t v=2i 2\n")
+        crowd[-1].sendall(b"t v=3i 3\n# ack x\n")
+        assert crowd[-1].recv(64) == b"ok x lines=1 rejected=0\n"
+        server.wait_count("t", 3)
+    finally:
+        for s in crowd:
+            s.close()
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert server.stop() == 0
+
+
 def cpu_seconds(server):
     fields = open(f"/proc/{server.process.pid}/stat").read().rsplit(")", 1)[1].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
