@@ -138,3 +138,27 @@ pub const EXIT_DIRECTORY_LOST: i32 = 66;
 fn end(status: i32) -> ! {
     std::process::exit(status)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::io::Errno;
+
+    #[test]
+    fn what_may_pass_is_told_from_what_is_broken() {
+        for (errno, is_temporary) in [
+            (Errno::NOSPC, true),
+            (Errno::DQUOT, true),
+            (Errno::MFILE, true),
+            (Errno::NFILE, true),
+            (Errno::NOMEM, true),
+            (Errno::ROFS, true),
+            (Errno::IO, false),
+            (Errno::NOENT, false),
+            (Errno::ACCESS, false),
+        ] {
+            let error = IoError::new(Operation::Write, Path::new("f"), errno.into());
+            assert_eq!(error.is_temporary(), is_temporary, "{errno}");
+        }
+    }
+}
