@@ -176,7 +176,8 @@ enum Values {
     Integer(Vec<i64>),
     Unsigned(Vec<u64>),
     Boolean(Vec<bool>),
-    String(Vec<u8>),
+    /// Strings, or arrays.
+    Bytes(Vec<u8>),
 }
 
 impl Values {
@@ -186,7 +187,7 @@ impl Values {
             FieldValue::Integer(_) | FieldValue::Timestamp(_) => Values::Integer(Vec::new()),
             FieldValue::Unsigned(_) => Values::Unsigned(Vec::new()),
             FieldValue::Boolean(_) => Values::Boolean(Vec::new()),
-            FieldValue::String(_) => Values::String(Vec::new()),
+            FieldValue::String(_) | FieldValue::Array(_) => Values::Bytes(Vec::new()),
         }
     }
 
@@ -196,7 +197,8 @@ impl Values {
             (Values::Integer(to), FieldValue::Integer(v)) => to.push(v),
             (Values::Unsigned(to), FieldValue::Unsigned(v)) => to.push(v),
             (Values::Boolean(to), FieldValue::Boolean(v)) => to.push(v),
-            (Values::String(to), FieldValue::String(v)) => to.extend_from_slice(v.as_bytes()),
+            (Values::Bytes(to), FieldValue::String(v)) => to.extend_from_slice(v.as_bytes()),
+            (Values::Bytes(to), FieldValue::Array(v)) => to.extend_from_slice(v.as_bytes()),
             (column, value) => panic!("{value:?} in {column:?}"),
         }
     }
@@ -208,7 +210,7 @@ impl Values {
             Values::Integer(to) => cursor.integer().map(|v| to.push(v)).is_some(),
             Values::Unsigned(to) => cursor.unsigned().map(|v| to.push(v)).is_some(),
             Values::Boolean(to) => cursor.boolean().map(|v| to.push(v)).is_some(),
-            Values::String(to) => {
+            Values::Bytes(to) => {
                 cursor.string().map(|v| to.extend_from_slice(v.as_bytes())).is_some()
             }
         }
@@ -220,7 +222,7 @@ impl Values {
             Values::Integer(to) => to.clear(),
             Values::Unsigned(to) => to.clear(),
             Values::Boolean(to) => to.clear(),
-            Values::String(to) => to.clear(),
+            Values::Bytes(to) => to.clear(),
         }
     }
 }
@@ -349,6 +351,7 @@ fn by_grammar(store: &mut Store, text: &[u8]) {
                     Value::Unsigned(v) => FieldValue::Unsigned(*v),
                     Value::Boolean(v) => FieldValue::Boolean(*v),
                     Value::String(v) => FieldValue::String(v),
+                    Value::Array(_) => panic!("no workload has arrays"),
                 },
             );
         }

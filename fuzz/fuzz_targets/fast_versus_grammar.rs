@@ -12,7 +12,7 @@ fuzz_target!(|data: &[u8]| {
     let precision = if choice & 8 == 0 { Precision::Nanosecond } else { Precision::Second };
     let limits = match choice & 16 {
         0 => Limits::default(),
-        _ => Limits { line_bytes: 40, name_bytes: 4, string_bytes: 5, pairs: 3 },
+        _ => Limits { line_bytes: 40, name_bytes: 4, string_bytes: 5, tags: 2, fields: 2 },
     };
     let _outcome = agree(Rules { limits, precision, dialect }, line);
 });

@@ -8,6 +8,7 @@
 //! Two things are the caller's: names are known from a line that the parser accepted, never taken
 //! from here unseen; and a key comes once in a line, also not as a tag and a field.
 
+use super::binary::{self, Binary};
 use super::limits::{Limits, Precision};
 use super::number;
 use super::scan::{self, BACKSLASH, COMMA, CONTROL, EQUALS, SPACE};
@@ -30,8 +31,10 @@ pub enum Next {
 pub struct Cursor<'a> {
     line: &'a [u8],
     at: usize,
-    /// Fields that may still come. Tags are counted as the most that their bytes can hold, so that
-    /// a line which may break the limit goes to the parser, which counts.
+    /// Tags that may come. They are counted as the most that their bytes can hold, so that a line which may break the
+    /// limit goes to the parser, which counts.
+    tags: usize,
+    /// Fields that may still come.
     fields_left: usize,
     string_bytes: usize,
     unit: i64,
@@ -45,7 +48,8 @@ impl<'a> Cursor<'a> {
         Cursor {
             line,
             at: 0,
-            fields_left: limits.pairs,
+            tags: limits.tags,
+            fields_left: limits.fields,
             string_bytes: limits.string_bytes,
             unit: precision.nanos(),
         }
@@ -67,7 +71,9 @@ impl<'a> Cursor<'a> {
         }
         let series = self.line.get(..end)?;
         // The shortest tag has four bytes: `,k=v`.
-        self.fields_left = self.fields_left.checked_sub(series.len() / 4)?;
+        if series.len() / 4 > self.tags {
+            return None;
+        }
         self.at = scan::skip_spaces(self.line, end);
         Some(series)
     }
@@ -115,12 +121,47 @@ impl<'a> Cursor<'a> {
         Some(value)
     }
 
-    /// A float.
+    /// A float, spelled in digits or in binary.
     #[inline]
     pub fn float(&mut self) -> Option<f64> {
-        let (value, length) = number::float_prefix(self.rest()).ok()?;
+        let (value, length) = match number::float_prefix(self.rest()) {
+            Ok(read) => read,
+            Err(_) => self.binary_double()?,
+        };
         self.at += length;
         Some(value)
+    }
+
+    /// A float, or an integer of at most 53 bits, which a float holds exactly.
+    #[inline]
+    pub fn float_or_integer(&mut self) -> Option<f64> {
+        let start = self.at;
+        let value = self.float()?;
+        if !matches!(self.line.get(self.at), Some(b'i' | b'u')) {
+            return Some(value);
+        }
+        self.at = start;
+        let integer = match self.integer() {
+            Some(integer) => integer,
+            None => i64::try_from(self.unsigned()?).ok()?,
+        };
+        (integer.unsigned_abs() <= 1 << f64::MANTISSA_DIGITS).then_some(integer as f64)
+    }
+
+    fn binary_double(&self) -> Option<(f64, usize)> {
+        match binary::read(self.rest().strip_prefix(&[binary::MARK])?) {
+            Ok((Binary::Double(value), length)) if value.is_finite() => Some((value, length + 1)),
+            _ => None,
+        }
+    }
+
+    /// A timestamp with its suffix, in nanoseconds.
+    #[inline]
+    pub fn instant(&mut self) -> Option<i64> {
+        let (value, length) = number::signed_prefix(self.rest())?;
+        let unit = number::suffix_unit(*self.line.get(self.at + length)?)?;
+        self.at += length + 1;
+        value.checked_mul(unit)
     }
 
     /// A boolean in any of its spellings.

@@ -5,6 +5,7 @@
 //! follows), a measurement that begins as a comment does, a float that is not finite. Lengths and
 //! repeated keys are the caller's, as the reader's limits are not known here.
 
+use super::binary;
 use super::line::FieldValue;
 use std::fmt;
 use std::io::Write;
@@ -125,6 +126,8 @@ fn field_value(out: &mut Vec<u8>, value: FieldValue<'_>) -> Result<(), EncodeErr
         FieldValue::Unsigned(value) => display(out, format_args!("{value}u")),
         FieldValue::Timestamp(value) => display(out, format_args!("{value}n")),
         FieldValue::Boolean(value) => display(out, format_args!("{value}")),
+        // There is no other spelling, and no server but QuestDB and this one that reads it.
+        FieldValue::Array(array) => binary::put_array(out, array),
         FieldValue::String(text) => {
             out.push(b'"');
             for byte in text.bytes() {

@@ -8,9 +8,10 @@
 //! text        = { " " | TAB } ( row | "#" any | nothing ) [ CR ]
 //! row         = measurement { "," tag_key "=" tag_value } spaces fields [ spaces [ timestamp spaces ] ]
 //! fields      = field_key "=" value { "," field_key "=" value }
-//! value       = float | integer "i" | digits "u" | integer ("n" | "t" | "m") | boolean | string
+//! value       = float | integer "i" | digits "u" | integer ("n" | "t" | "m") | boolean | string | binary
 //! float       = ["-"] ( digits ["." [digits]] | "." digits ) [ ("e"|"E") ["+"|"-"] digits ]
 //! timestamp   = integer [ "n" | "t" | "m" ]          integer = ["-"] digits
+//! binary      = "=" ( 16 double | 14 10 1 length { double } )          little endian, the length in four bytes
 //! string      = '"' { any but '"' and "\" | "\" any } '"'
 //! names       = characters but control ones, `,`, space and, in keys, `=`; or an escape
 //! ```
@@ -19,9 +20,10 @@ use super::limits::{Dialect, Limits, Precision};
 use super::line;
 use nom::branch::alt;
 use nom::bytes::complete::{is_not, tag, take_while, take_while1};
-use nom::character::complete::{anychar, char, digit1, none_of, one_of};
+use nom::character::complete::{char, digit1, one_of};
 use nom::combinator::{all_consuming, map, map_opt, opt, recognize, success, value, verify};
-use nom::multi::{fold_many0, many0, separated_list1};
+use nom::multi::{fold_many0, length_count, many0, separated_list1};
+use nom::number::complete::{le_f64, le_i32};
 use nom::sequence::{delimited, pair, preceded, separated_pair, terminated};
 use nom::{IResult, Parser};
 use std::collections::HashSet;
@@ -54,6 +56,8 @@ pub enum Value {
     String(String),
     /// `1n`, in nanoseconds.
     Timestamp(i64),
+    /// A binary array, each element as the bits of a double: NaN is an element like any other.
+    Array(Vec<u64>),
 }
 
 /// The rules that a grammar needs to know.
@@ -88,6 +92,7 @@ impl From<&line::FieldValue<'_>> for Value {
             line::FieldValue::Boolean(v) => Value::Boolean(v),
             line::FieldValue::String(v) => Value::String(v.to_owned()),
             line::FieldValue::Timestamp(v) => Value::Timestamp(v),
+            line::FieldValue::Array(v) => Value::Array(v.iter().map(f64::to_bits).collect()),
         }
     }
 }
@@ -98,13 +103,12 @@ pub fn read(text: &[u8], rules: Rules) -> Option<Option<Row>> {
     if text.len() > rules.limits.line_bytes {
         return None;
     }
-    let text = text.strip_suffix(b"\r").unwrap_or(text);
     let content = text.trim_ascii_start_of(b" \t");
-    if content.is_empty() || content.starts_with(b"#") {
+    if matches!(content, [] | [b'\r'] | [b'#', ..]) {
         return Some(None);
     }
-    let content = std::str::from_utf8(content).ok()?;
-    let (_, row) = all_consuming(|i| row(i, rules)).parse(content).ok()?;
+    let end = opt(char('\r'));
+    let (_, row) = all_consuming(terminated(|i| row(i, rules), end)).parse(content).ok()?;
     is_allowed(&row, rules.limits).then_some(Some(row))
 }
 
@@ -128,18 +132,23 @@ fn is_allowed(row: &Row, limits: Limits) -> bool {
     }));
     row.measurement.len() <= limits.name_bytes
         && keys().all(|key| key.len() <= limits.name_bytes)
-        && keys().count() <= limits.pairs
+        && row.tags.len() <= limits.tags
+        && row.fields.len() <= limits.fields
         && keys().collect::<HashSet<_>>().len() == keys().count()
         && texts.max().unwrap_or(0) <= limits.string_bytes
 }
 
-fn row(i: &str, rules: Rules) -> IResult<&str, Row> {
-    let name = |stops, escapes| move |i| name(i, stops, escapes, rules.dialect);
-    let tag_pair = separated_pair(name(",= ", ",= "), char('='), name(", ", ",= "));
-    let field = separated_pair(name(",= ", ",= "), char('='), |i| field_value(i, rules));
+type Bytes<'a> = &'a [u8];
+
+fn row(i: Bytes<'_>, rules: Rules) -> IResult<Bytes<'_>, Row> {
+    let name = |stops: &'static [u8], escapes: &'static [u8]| {
+        move |i| name(i, stops, escapes, rules.dialect)
+    };
+    let tag_pair = separated_pair(name(b",= ", b",= "), char('='), name(b", ", b",= "));
+    let field = separated_pair(name(b",= ", b",= "), char('='), |i| field_value(i, rules));
     let unit = rules.precision.nanos();
 
-    let (i, measurement) = name(", ", ", ")(i)?;
+    let (i, measurement) = name(b", ", b", ")(i)?;
     let (i, tags) = many0(preceded(char(','), tag_pair)).parse(i)?;
     let (i, fields) = preceded(spaces1, separated_list1(char(','), field)).parse(i)?;
     let (i, timestamp) = opt(delimited(spaces1, |i| timestamp(i, Some(unit)), spaces0)).parse(i)?;
@@ -147,96 +156,121 @@ fn row(i: &str, rules: Rules) -> IResult<&str, Row> {
     Ok((i, Row { measurement, tags, fields, timestamp }))
 }
 
-fn spaces0(i: &str) -> IResult<&str, &str> {
-    take_while(|c| c == ' ')(i)
+fn spaces0(i: Bytes<'_>) -> IResult<Bytes<'_>, Bytes<'_>> {
+    take_while(|c| c == b' ')(i)
 }
 
-fn spaces1(i: &str) -> IResult<&str, &str> {
-    take_while1(|c| c == ' ')(i)
+fn spaces1(i: Bytes<'_>) -> IResult<Bytes<'_>, Bytes<'_>> {
+    take_while1(|c| c == b' ')(i)
 }
 
 /// A measurement, key or tag value: it ends before one of `stops`; a backslash takes the meaning of
 /// one of `escapes`, and of a backslash in InfluxDB 3.
 fn name<'a>(
-    i: &'a str,
-    stops: &'static str,
-    escapes: &'static str,
+    i: Bytes<'a>,
+    stops: &'static [u8],
+    escapes: &'static [u8],
     dialect: Dialect,
-) -> IResult<&'a str, String> {
+) -> IResult<Bytes<'a>, String> {
     let influx3 = dialect == Dialect::Influx3;
-    let plain = verify(none_of(stops), |c: &char| *c != '\\' && !c.is_ascii_control());
+    let plain = byte(move |b| !stops.contains(&b) && b != b'\\' && !b.is_ascii_control());
     let escape = preceded(char('\\'), one_of(escapes));
     let pair = verify(value('\\', tag("\\\\")), move |_: &char| influx3);
     let character = alt((plain, escape, pair, char('\\')));
-    let text = fold_many0(character, String::new, |mut text, c| {
-        text.push(c);
-        text
-    });
+    let text = map_opt(fold_many0(character, Vec::new, push), |text| String::from_utf8(text).ok());
     let ends_well = |text: &str| !text.ends_with('\\') || !influx3;
     verify(text, |text: &String| !text.is_empty() && ends_well(text)).parse(i)
 }
 
-fn field_value(i: &str, rules: Rules) -> IResult<&str, Value> {
+/// One byte as a character: text is UTF-8 as a whole or not at all.
+fn byte(accepts: impl Fn(u8) -> bool) -> impl Fn(Bytes<'_>) -> IResult<Bytes<'_>, char> {
+    move |i| match i.split_first() {
+        Some((&byte, rest)) if accepts(byte) => Ok((rest, char::from(byte))),
+        _ => nom::combinator::fail().parse(i),
+    }
+}
+
+fn push(mut text: Vec<u8>, c: char) -> Vec<u8> {
+    text.push(c as u8);
+    text
+}
+
+fn field_value(i: Bytes<'_>, rules: Rules) -> IResult<Bytes<'_>, Value> {
     alt((
         map(|i| string(i, rules.dialect), Value::String),
         map(boolean, Value::Boolean),
-        map(map_opt(terminated(integer, char('i')), |t: &str| t.parse().ok()), Value::Integer),
-        map(map_opt(terminated(digit1, char('u')), |t: &str| t.parse().ok()), Value::Unsigned),
+        map(map_opt(terminated(integer, char('i')), number), Value::Integer),
+        map(map_opt(terminated(digit1, char('u')), number), Value::Unsigned),
+        preceded(char('='), binary),
         map(|i| timestamp(i, None), Value::Timestamp),
         map(float, Value::Float),
     ))
     .parse(i)
 }
 
-fn integer(i: &str) -> IResult<&str, &str> {
+/// The number that ASCII text spells, by the standard library.
+fn number<T: std::str::FromStr>(text: Bytes<'_>) -> Option<T> {
+    std::str::from_utf8(text).ok()?.parse().ok()
+}
+
+fn binary(i: Bytes<'_>) -> IResult<Bytes<'_>, Value> {
+    let double = verify(le_f64, |value: &f64| value.is_finite());
+    let length = map_opt(le_i32, |length| u32::try_from(length).ok());
+    let array = length_count(length, map(le_f64, f64::to_bits));
+    alt((
+        map(preceded(tag("\x10"), double), Value::Float),
+        map(preceded(tag("\x0e\x0a\x01"), array), Value::Array),
+    ))
+    .parse(i)
+}
+
+fn integer(i: Bytes<'_>) -> IResult<Bytes<'_>, Bytes<'_>> {
     recognize(pair(opt(char('-')), digit1)).parse(i)
 }
 
 /// An integer with a suffix that names its unit; without one, `unit` holds, if there is one.
-fn timestamp(i: &str, unit: Option<i64>) -> IResult<&str, i64> {
+fn timestamp(i: Bytes<'_>, unit: Option<i64>) -> IResult<Bytes<'_>, i64> {
     let unit = alt((
         value(Some(1), char('n')),
         value(Some(1_000), char('t')),
         value(Some(1_000_000), char('m')),
         success(unit),
     ));
-    map_opt(pair(integer, unit), |(text, unit)| text.parse::<i64>().ok()?.checked_mul(unit?))
-        .parse(i)
+    map_opt(pair(integer, unit), |(text, unit)| number::<i64>(text)?.checked_mul(unit?)).parse(i)
 }
 
-fn float(i: &str) -> IResult<&str, f64> {
-    let digits0 = || take_while(|c: char| c.is_ascii_digit());
+fn float(i: Bytes<'_>) -> IResult<Bytes<'_>, f64> {
+    let digits0 = || take_while(|c: u8| c.is_ascii_digit());
     let point = || recognize(pair(char('.'), digits0()));
     let mantissa =
         alt((recognize(pair(digit1, opt(point()))), recognize(preceded(char('.'), digit1))));
     let exponent = (one_of("eE"), opt(one_of("+-")), digit1);
     let text = recognize((opt(char('-')), mantissa, opt(exponent)));
-    map_opt(text, |text: &str| text.parse().ok().filter(|v: &f64| v.is_finite())).parse(i)
+    map_opt(text, |text| number(text).filter(|v: &f64| v.is_finite())).parse(i)
 }
 
 /// A word ends where the value ends: `t` is no boolean in `tx`.
-fn boolean(i: &str) -> IResult<&str, bool> {
-    let (rest, word) = is_not(", ")(i)?;
+fn boolean(i: Bytes<'_>) -> IResult<Bytes<'_>, bool> {
+    let (rest, word) = is_not(", \r")(i)?;
     match word {
-        "t" | "T" | "true" | "True" | "TRUE" => Ok((rest, true)),
-        "f" | "F" | "false" | "False" | "FALSE" => Ok((rest, false)),
+        b"t" | b"T" | b"true" | b"True" | b"TRUE" => Ok((rest, true)),
+        b"f" | b"F" | b"false" | b"False" | b"FALSE" => Ok((rest, false)),
         _ => nom::combinator::fail().parse(i),
     }
 }
 
-fn string(i: &str, dialect: Dialect) -> IResult<&str, String> {
-    let plain = map(none_of("\"\\"), |c| (None, c));
-    let escaped = map(preceded(char('\\'), anychar), move |c| match (c, dialect) {
+fn string(i: Bytes<'_>, dialect: Dialect) -> IResult<Bytes<'_>, String> {
+    let plain = map(byte(|b| !b"\"\\".contains(&b)), |c| (None, c));
+    let escaped = map(preceded(char('\\'), byte(|_| true)), move |c| match (c, dialect) {
         ('"' | '\\', _) => (None, c),
         ('n', Dialect::V2) => (None, '\n'),
         ('r', Dialect::V2) => (None, '\r'),
         ('t', Dialect::V2) => (None, '\t'),
         _ => (Some('\\'), c),
     });
-    let text = fold_many0(alt((plain, escaped)), String::new, |mut text, (before, c)| {
-        text.extend(before);
-        text.push(c);
-        text
+    let text = fold_many0(alt((plain, escaped)), Vec::new, |text, (before, c)| {
+        push(before.into_iter().fold(text, push), c)
     });
+    let text = map_opt(text, |text| String::from_utf8(text).ok());
     delimited(char('"'), text, char('"')).parse(i)
 }

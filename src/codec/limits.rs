@@ -9,13 +9,21 @@ pub struct Limits {
     pub name_bytes: usize,
     /// Bytes of a tag value or a string field, after unescaping.
     pub string_bytes: usize,
-    /// Tags and fields of a line together.
-    pub pairs: usize,
+    /// Tags of a line.
+    pub tags: usize,
+    /// Fields of a line.
+    pub fields: usize,
 }
 
 impl Default for Limits {
     fn default() -> Limits {
-        Limits { line_bytes: 1 << 20, name_bytes: 127, string_bytes: 64 << 10, pairs: 2048 }
+        Limits {
+            line_bytes: 1 << 20,
+            name_bytes: 127,
+            string_bytes: 64 << 10,
+            tags: 1024,
+            fields: 2048,
+        }
     }
 }
 
@@ -71,4 +79,16 @@ pub enum Dialect {
     /// InfluxDB 3: `\\` in a name is one backslash, and a name may not end in one; `\n` in a
     /// string is two bytes.
     Influx3,
+}
+
+impl Dialect {
+    /// The dialect that the configuration names.
+    pub fn from_name(name: &str) -> Option<Dialect> {
+        Some(match name {
+            "v1" | "1x" | "influx1" => Dialect::Influx1,
+            "v2" => Dialect::V2,
+            "v3" | "influx3" => Dialect::Influx3,
+            _ => return None,
+        })
+    }
 }

@@ -1,5 +1,7 @@
 //! A line as the rest of the server sees it: borrowed, unescaped, its values typed.
 
+use super::binary::Doubles;
+
 /// One line that holds a row. Everything borrows from the line's bytes or from the parser.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Line<'a> {
@@ -14,6 +16,18 @@ pub struct Line<'a> {
     pub fields: &'a [(&'a str, FieldValue<'a>)],
     /// Nanoseconds since 1970; `None` if the line has none.
     pub timestamp: Option<i64>,
+    /// The byte of the line at which each key starts, of tags first and then of fields.
+    pub(super) key_starts: &'a [u32],
+}
+
+impl Line<'_> {
+    /// The byte of the line at which the tag or field of this name starts; 0 if it has none.
+    pub fn key_offset(&self, name: &str) -> usize {
+        let keys = self.tags.iter().map(|tag| tag.0).chain(self.fields.iter().map(|field| field.0));
+        let start =
+            keys.zip(self.key_starts).find(|(key, _)| *key == name).map(|(_, &start)| start);
+        start.unwrap_or(0) as usize
+    }
 }
 
 /// The value of a field, typed by its spelling.
@@ -31,6 +45,8 @@ pub enum FieldValue<'a> {
     String(&'a str),
     /// `1n`, `1t` (microseconds), `1m` (milliseconds): nanoseconds since 1970.
     Timestamp(i64),
+    /// A binary array of doubles.
+    Array(Doubles<'a>),
 }
 
 /// What a line turned out to be.

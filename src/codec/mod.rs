@@ -31,6 +31,7 @@
 mod limits;
 mod reason;
 
+mod binary;
 mod line;
 mod number;
 mod scan;
@@ -43,8 +44,9 @@ pub mod encode;
 mod foreign;
 pub mod grammar;
 
+pub use binary::Doubles;
 pub use cursor::{Cursor, Next};
-pub use foreign::Foreign;
+pub use foreign::{Foreign, Greeting};
 pub use limits::{Dialect, Limits, Precision};
 pub use line::{FieldValue, Item, Line};
 pub use parser::Parser;

@@ -151,6 +151,16 @@ fn exponent_length(bytes: &[u8]) -> Result<usize, NumberError> {
     }
 }
 
+/// Nanoseconds of QuestDB's timestamp suffixes.
+pub(super) fn suffix_unit(suffix: u8) -> Option<i64> {
+    match suffix {
+        b'n' => Some(1),
+        b't' => Some(1_000),
+        b'm' => Some(1_000_000),
+        _ => None,
+    }
+}
+
 /// `text` as a float, all of it.
 pub(super) fn float(text: &[u8]) -> Result<f64, NumberError> {
     match float_prefix(text)? {

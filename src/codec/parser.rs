@@ -1,15 +1,17 @@
 //! The general path: one line, the whole dialect, every check, and a reason for each refusal.
 //!
-//! Steps: the line is checked for UTF-8 as a whole, so that each part is a slice of a `&str`; then
-//! measurement, tags, fields and timestamp are read from left to right; then duplicates are sought.
+//! Steps: the line is checked for UTF-8 as a whole, so that each part is a slice of a `&str`, and binary values are covered
+//! up for that where they stand in the way; then measurement, tags, fields and timestamp are read from left to right; then duplicates are sought.
 //! Escaped parts and the lists of pairs live in an arena that the next line uses again.
 
+use super::binary::{self, Binary, BinaryError};
 use super::cursor::{Cursor, boolean};
 use super::limits::{Dialect, Limits, Precision};
 use super::line::{FieldValue, Item, Line};
 use super::number::{self, NumberError};
 use super::reason::{LineError, Reason};
 use super::scan::{self, BACKSLASH, COMMA, CONTROL, EQUALS, SPACE};
+use super::split::binary_values;
 use bumpalo::Bump;
 use bumpalo::collections::{String as ArenaString, Vec as ArenaVec};
 use std::borrow::Cow;
@@ -57,6 +59,7 @@ impl Parser {
                 format!("{} bytes; the limit is {}", line.len(), self.limits.line_bytes),
             ));
         }
+        let whole = line;
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         let start = line.iter().position(|b| !matches!(b, b' ' | b'\t')).unwrap_or(line.len());
         match line.get(start..).unwrap_or_default() {
@@ -69,7 +72,9 @@ impl Parser {
         }
         self.arena.reset();
         let reader = Reader {
-            text: utf8(line)?,
+            text: utf8(line, &self.arena)?,
+            whole,
+            key_starts: ArenaVec::new_in(&self.arena),
             at: start,
             limits: &self.limits,
             dialect: self.dialect,
@@ -80,24 +85,19 @@ impl Parser {
     }
 }
 
-fn utf8(line: &[u8]) -> Result<&str, LineError> {
+/// The line as text, its binary values covered up if they are none.
+fn utf8<'a>(line: &'a [u8], arena: &'a Bump) -> Result<&'a str, LineError> {
     // The quick check says only whether; the slower one says where.
     if let Ok(text) = simdutf8::basic::from_utf8(line) {
         return Ok(text);
     }
-    std::str::from_utf8(line).map_err(|error| {
-        let offset = error.valid_up_to();
-        let before = line.get(..offset).unwrap_or_default();
-        match memchr::memmem::find(before, b"==") {
-            Some(at) => binary(at + 1),
-            None => LineError::new(Reason::InvalidUtf8, offset, "not UTF-8"),
-        }
-    })
-}
-
-fn binary(offset: usize) -> LineError {
-    let detail = "binary values (`==`) are not supported; set protocol_version=1 in the client";
-    LineError::new(Reason::UnsupportedType, offset, detail)
+    let covered = arena.alloc_slice_copy(line);
+    binary_values(line, |value| {
+        let end = value.end.min(line.len());
+        covered.get_mut(value.start..end).unwrap_or_default().fill(b'.');
+    });
+    std::str::from_utf8(covered)
+        .map_err(|error| LineError::new(Reason::InvalidUtf8, error.valid_up_to(), "not UTF-8"))
 }
 
 /// What a name is, as far as its bytes are concerned.
@@ -136,6 +136,10 @@ impl Part {
 /// moves over whole parts, which ASCII bytes bound.
 struct Reader<'a> {
     text: &'a str,
+    /// The line as it came, with the binary values and with the carriage return, which may be a byte of one.
+    whole: &'a [u8],
+    /// Where the keys read so far start.
+    key_starts: ArenaVec<'a, u32>,
     at: usize,
     limits: &'a Limits,
     dialect: Dialect,
@@ -150,7 +154,7 @@ impl<'a> Reader<'a> {
         let tags = self.tags()?;
         let series = self.bytes().get(start..self.at).unwrap_or_default();
         self.skip_spaces();
-        let fields = self.fields(tags.len())?;
+        let fields = self.fields()?;
         self.skip_spaces();
         let timestamp = self.timestamp()?;
         self.refuse_duplicates(&tags, &fields)?;
@@ -160,6 +164,7 @@ impl<'a> Reader<'a> {
             tags: tags.into_bump_slice(),
             fields: fields.into_bump_slice(),
             timestamp,
+            key_starts: self.key_starts.into_bump_slice(),
         })
     }
 
@@ -168,8 +173,11 @@ impl<'a> Reader<'a> {
         let mut tags = ArenaVec::new_in(self.arena);
         while self.peek() == Some(b',') {
             self.at += 1;
-            self.count(tags.len())?;
-            let key = self.name(Part::TagKey)?;
+            if tags.len() == self.limits.tags {
+                let detail = format!("the limit is {} tags", self.limits.tags);
+                return Err(self.error(Reason::TooManyTags, detail));
+            }
+            let key = self.key(Part::TagKey)?;
             self.equals(Reason::TagSyntax, "tag")?;
             let value = self.name(Part::TagValue)?;
             tags.push((key, value));
@@ -178,17 +186,17 @@ impl<'a> Reader<'a> {
     }
 
     /// `key=value` separated by commas, at least one.
-    fn fields(
-        &mut self,
-        tags: usize,
-    ) -> Result<ArenaVec<'a, (&'a str, FieldValue<'a>)>, LineError> {
+    fn fields(&mut self) -> Result<ArenaVec<'a, (&'a str, FieldValue<'a>)>, LineError> {
         if self.peek().is_none() {
             return Err(self.error(Reason::NoFields, "a line needs at least one field"));
         }
         let mut fields = ArenaVec::new_in(self.arena);
         loop {
-            self.count(tags + fields.len())?;
-            let key = self.name(Part::FieldKey)?;
+            if fields.len() == self.limits.fields {
+                let detail = format!("the limit is {} fields", self.limits.fields);
+                return Err(self.error(Reason::TooManyFields, detail));
+            }
+            let key = self.key(Part::FieldKey)?;
             self.equals(Reason::FieldSyntax, "field")?;
             let value = self.value()?;
             fields.push((key, value));
@@ -196,10 +204,17 @@ impl<'a> Reader<'a> {
                 Some(b',') => self.at += 1,
                 Some(b' ') | None => return Ok(fields),
                 Some(_) => {
-                    return Err(self.error(Reason::FieldSyntax, "text after the closing quote"));
+                    let detail = "text after a closing quote or a binary value";
+                    return Err(self.error(Reason::FieldSyntax, detail));
                 }
             }
         }
+    }
+
+    fn key(&mut self, part: Part) -> Result<&'a str, LineError> {
+        // Lines of 4 GiB are beyond every limit; a wrong offset in a message would be the worst of it.
+        self.key_starts.push(self.at as u32);
+        self.name(part)
     }
 
     /// The name that starts here, unescaped. Leaves the position at the byte that ends it.
@@ -291,7 +306,7 @@ impl<'a> Reader<'a> {
         let start = self.at;
         match self.peek() {
             Some(b'"') => return self.string().map(FieldValue::String),
-            Some(b'=') => return Err(binary(start)),
+            Some(binary::MARK) => return self.binary(),
             _ => {}
         }
         let end = scan::find_class(self.bytes(), start, COMMA | SPACE);
@@ -300,6 +315,33 @@ impl<'a> Reader<'a> {
             plain_value(token).map_err(|(reason, detail)| LineError::new(reason, start, detail))?;
         self.at = end;
         Ok(value)
+    }
+
+    /// The binary value whose mark is here.
+    fn binary(&mut self) -> Result<FieldValue<'a>, LineError> {
+        let start = self.at;
+        let refuse = |reason, detail: Cow<'static, str>| LineError::new(reason, start, detail);
+        match binary::read(self.whole.get(start + 1..).unwrap_or_default()) {
+            Ok((Binary::Double(value), _)) if !value.is_finite() => {
+                Err(refuse(Reason::BadValue, NOT_FINITE.into()))
+            }
+            Ok((value, length)) => {
+                self.at = start + 1 + length;
+                Ok(match value {
+                    Binary::Double(value) => FieldValue::Float(value),
+                    Binary::Array(array) => FieldValue::Array(array),
+                })
+            }
+            Err(BinaryError::Short) => {
+                Err(refuse(Reason::BadValue, "the line ends within a binary value".into()))
+            }
+            Err(BinaryError::Unsupported(what)) => {
+                Err(refuse(Reason::UnsupportedType, format!("{what} is not supported").into()))
+            }
+            Err(BinaryError::Unknown) => {
+                Err(refuse(Reason::UnsupportedType, "a binary value of an unknown type".into()))
+            }
+        }
     }
 
     /// The string that starts at this quote.
@@ -360,7 +402,7 @@ impl<'a> Reader<'a> {
         }
         let (digits, unit) = match token {
             [digits @ .., suffix] if !suffix.is_ascii_digit() => {
-                (digits, suffix_unit(*suffix).unwrap_or(0))
+                (digits, number::suffix_unit(*suffix).unwrap_or(0))
             }
             _ => (token, self.unit),
         };
@@ -402,21 +444,10 @@ impl<'a> Reader<'a> {
             1 => (Reason::DuplicateField, "is a tag and a field"),
             _ => (Reason::DuplicateTag, "comes twice as a tag"),
         };
-        Err(LineError::new(reason, self.offset_of(key), format!("{key:?} {what}")))
-    }
-
-    /// Where a name starts in the line; where the line starts if it was unescaped into the arena.
-    fn offset_of(&self, name: &str) -> usize {
-        let offset = name.as_ptr().addr().wrapping_sub(self.text.as_ptr().addr());
-        if offset < self.text.len() { offset } else { 0 }
-    }
-
-    fn count(&self, pairs: usize) -> Result<(), LineError> {
-        if pairs < self.limits.pairs {
-            return Ok(());
-        }
-        let detail = format!("the limit is {} tags and fields", self.limits.pairs);
-        Err(self.error(Reason::TooManyPairs, detail))
+        let keys = tags.iter().map(|t| t.0).chain(fields.iter().map(|f| f.0));
+        let equal = keys.zip(&self.key_starts).filter(|(other, _)| *other == key);
+        let second = equal.map(|(_, &start)| start as usize).nth(1).unwrap_or(0);
+        Err(LineError::new(reason, second, format!("{key:?} {what}")))
     }
 
     fn equals(&mut self, reason: Reason, noun: &str) -> Result<(), LineError> {
@@ -486,16 +517,6 @@ fn cheap_hash(key: &[u8]) -> u8 {
         ^ byte(length.wrapping_sub(2)).wrapping_mul(173)
 }
 
-/// Nanoseconds of QuestDB's timestamp suffixes.
-fn suffix_unit(suffix: u8) -> Option<i64> {
-    match suffix {
-        b'n' => Some(1),
-        b't' => Some(1_000),
-        b'm' => Some(1_000_000),
-        _ => None,
-    }
-}
-
 /// The value that a token without quotes spells. Its last byte gives the type.
 fn plain_value(token: &[u8]) -> Result<FieldValue<'static>, (Reason, &'static str)> {
     let Some((&last, head)) = token.split_last() else {
@@ -512,7 +533,7 @@ fn plain_value(token: &[u8]) -> Result<FieldValue<'static>, (Reason, &'static st
         b'i' if numeric => number::integer(head).map(FieldValue::Integer),
         b'u' if numeric => number::unsigned(head).map(FieldValue::Unsigned),
         b't' | b'n' | b'm' if numeric => number::integer(head).and_then(|value| {
-            let unit = suffix_unit(last).ok_or(NumberError::Syntax)?;
+            let unit = number::suffix_unit(last).ok_or(NumberError::Syntax)?;
             value.checked_mul(unit).map(FieldValue::Timestamp).ok_or(NumberError::Range)
         }),
         b'0'..=b'9' | b'.' => number::float(token).map(FieldValue::Float),
@@ -523,14 +544,14 @@ fn plain_value(token: &[u8]) -> Result<FieldValue<'static>, (Reason, &'static st
             (Reason::TimestampRange, "beyond 64-bit nanoseconds")
         }
         NumberError::Range => (Reason::NumberRange, "beyond the range of its type"),
-        NumberError::Syntax if is_not_finite(token) => {
-            (Reason::BadValue, "NaN and infinity are not values")
-        }
+        NumberError::Syntax if is_not_finite(token) => (Reason::BadValue, NOT_FINITE),
         NumberError::Syntax => {
             (Reason::BadValue, "neither a number, nor a boolean, nor a string in double quotes")
         }
     })
 }
+
+const NOT_FINITE: &str = "NaN and infinity are not values";
 
 fn is_not_finite(token: &[u8]) -> bool {
     let word = token.strip_prefix(b"-").or(token.strip_prefix(b"+")).unwrap_or(token);

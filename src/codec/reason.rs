@@ -45,8 +45,10 @@ reasons! {
     NameSyntax => "name_syntax",
     /// A string or tag value has more bytes than [`Limits::string_bytes`](super::Limits::string_bytes).
     StringTooLong => "string_too_long",
-    /// More tags and fields than [`Limits::pairs`](super::Limits::pairs).
-    TooManyPairs => "too_many_pairs",
+    /// More tags than [`Limits::tags`](super::Limits::tags).
+    TooManyTags => "too_many_tags",
+    /// More fields than [`Limits::fields`](super::Limits::fields).
+    TooManyFields => "too_many_fields",
     /// A tag without `=`.
     TagSyntax => "tag_syntax",
     /// The line has no fields.

@@ -15,6 +15,8 @@ impl Settings {
     pub fn engine(&self) -> EngineConfig {
         EngineConfig {
             data_dir: self.data_dir.clone(),
+            // `validate` has refused what names none.
+            dialect: self.dialect().unwrap_or_default(),
             commit: CommitConfig {
                 rows: self.commit.rows,
                 bytes: self.commit.bytes,
@@ -24,11 +26,14 @@ impl Settings {
                 line_bytes: self.limits.line_bytes,
                 name_bytes: self.limits.name_bytes,
                 string_bytes: self.limits.string_bytes,
-                pairs: self.limits.pairs,
+                tags: self.limits.tags,
+                fields: self.limits.fields,
                 columns: self.limits.columns,
                 tables: self.limits.tables,
+                server_tables: self.limits.server_tables,
                 partitions: self.limits.partitions,
                 connections: self.limits.connections,
+                rejected_lines: self.limits.rejected_lines,
             },
             tables: TablesConfig {
                 partition_by: self.tables.partition_by,
@@ -37,6 +42,8 @@ impl Settings {
                 o3_max_lag_ms: self.tables.o3_max_lag_ms,
                 time_min: self.tables.time_min,
                 time_max: self.tables.time_max,
+                new_tables: self.tables.new_tables,
+                new_columns: self.tables.new_columns,
                 rule: self.tables.rule.clone(),
             },
             wal: self.wal(),

@@ -2,7 +2,7 @@
 
 use super::ConfigError;
 use crate::apply::{ApplyConfig, CompactionConfig};
-use crate::codec::Precision;
+use crate::codec::{Dialect, Precision};
 use crate::engine::{CommitConfig, LimitsConfig, TableRule, TablesConfig};
 use crate::hooks::HookConfig;
 use crate::query::QueryConfig;
@@ -83,6 +83,8 @@ sections! {
         data_dir: PathBuf = PathBuf::from("./data"),
         /// `sync`: acknowledged means on the device. `async`: acknowledged means on the device, synced every `sequencer.async_interval_ms`. `nosync`: acknowledged means the kernel has it, which survives a kill and not a power cut.
         durability: Durability = Durability::default(),
+        /// Whose backslashes, over TCP and HTTP: `v1` reads as InfluxDB 1.x and Telegraf write; in `v2` (the Go library) `\n`, `\r` and `\t` in a string are control characters; in `v3` (InfluxDB 3) `\\` in a name is one backslash.
+        dialect: String = "v1".to_owned(),
         /// How long a stop may take: half for clients to pause, the rest to flush. What is not flushed stays in the WAL.
         shutdown_deadline_ms: u64 = 5_000,
         /// Threads for connections and HTTP; 0 is one a core.
@@ -159,14 +161,20 @@ sections! {
         name_bytes: usize = LimitsConfig::default().name_bytes,
         /// Bytes of a tag value or a string field.
         string_bytes: usize = LimitsConfig::default().string_bytes,
-        /// Tags and fields of a line.
-        pairs: usize = LimitsConfig::default().pairs,
+        /// Tags of a line.
+        tags: usize = LimitsConfig::default().tags,
+        /// Fields of a line.
+        fields: usize = LimitsConfig::default().fields,
         /// Columns of a table, the designated timestamp included.
         columns: usize = LimitsConfig::default().columns,
-        /// Tables of the server.
+        /// Tables of a database.
         tables: usize = LimitsConfig::default().tables,
+        /// Tables of the server, all databases together.
+        server_tables: usize = LimitsConfig::default().server_tables,
         /// Partitions of a table that rows come in for between two starts.
         partitions: usize = LimitsConfig::default().partitions,
+        /// Refused lines that `system.rejected_lines` shows, in memory; the oldest go first. 0 keeps none.
+        rejected_lines: usize = LimitsConfig::default().rejected_lines,
     }
 
     /// What a table gets when a line creates it, which times are taken, and how long rows live.
@@ -183,6 +191,10 @@ sections! {
         time_min: i64 = TablesConfig::default().time_min,
         /// Latest time of a row, nanoseconds since 1970; later ones are refused.
         time_max: i64 = TablesConfig::default().time_max,
+        /// Whether a line creates the table that it names.
+        new_tables: bool = TablesConfig::default().new_tables,
+        /// Whether a line adds the columns that it names to a table that exists. A new table always has those of its first line.
+        new_columns: bool = TablesConfig::default().new_columns,
         /// Exceptions by name, as `[[tables.rule]]` with `pattern` (`*` stands for any text) and any of `partition_by`, `ttl_s`, `o3_max_lag_ms` and `segment_rows` (rows of the table at which a segment is followed by the next); for each, the first rule that matches and sets it holds.
         rule: Vec<TableRule> = Vec::new(),
     }
@@ -291,6 +303,15 @@ impl Ilp {
 }
 
 impl Settings {
+    /// The dialect of lines.
+    ///
+    /// # Errors
+    /// `dialect` names none.
+    pub fn dialect(&self) -> Result<Dialect, ConfigError> {
+        let unknown = || wrong("dialect", format!("must be v1, v2 or v3, not {:?}", self.dialect));
+        Dialect::from_name(&self.dialect).ok_or_else(unknown)
+    }
+
     /// The settings as a file that would set them.
     #[must_use]
     pub fn to_toml(&self) -> String {
@@ -312,9 +333,10 @@ impl Settings {
             ("limits.line_bytes", self.limits.line_bytes as u64, 64),
             ("limits.name_bytes", self.limits.name_bytes as u64, 1),
             ("limits.string_bytes", self.limits.string_bytes as u64, 1),
-            ("limits.pairs", self.limits.pairs as u64, 1),
+            ("limits.fields", self.limits.fields as u64, 1),
             ("limits.columns", self.limits.columns as u64, 2),
             ("limits.tables", self.limits.tables as u64, 1),
+            ("limits.server_tables", self.limits.server_tables as u64, 1),
             ("limits.partitions", self.limits.partitions as u64, 1),
             ("commit.rows", self.commit.rows as u64, 1),
             ("commit.bytes", self.commit.bytes as u64, 1),
@@ -348,6 +370,7 @@ impl Settings {
             }
         }
         self.ilp.precision()?;
+        self.dialect()?;
         self.engine().tables.check().map_err(|(key, fault)| wrong(key, fault))
     }
 }

@@ -16,6 +16,8 @@ use std::time::Duration;
 pub struct EngineConfig {
     /// Where everything lives.
     pub data_dir: PathBuf,
+    /// Whose backslashes lines are read with.
+    pub dialect: codec::Dialect,
     /// When a connection's rows become a commit.
     pub commit: CommitConfig,
     /// Bounds on what clients send and create.
@@ -39,6 +41,7 @@ impl EngineConfig {
     pub fn new(data_dir: impl Into<PathBuf>) -> EngineConfig {
         EngineConfig {
             data_dir: data_dir.into(),
+            dialect: codec::Dialect::default(),
             commit: CommitConfig::default(),
             limits: LimitsConfig::default(),
             tables: TablesConfig::default(),
@@ -73,16 +76,22 @@ pub struct LimitsConfig {
     pub name_bytes: usize,
     /// Bytes of a tag value or string field.
     pub string_bytes: usize,
-    /// Tags and fields of a line.
-    pub pairs: usize,
+    /// Tags of a line.
+    pub tags: usize,
+    /// Fields of a line.
+    pub fields: usize,
     /// Columns of a table, the designated timestamp included.
     pub columns: usize,
-    /// Tables of the server.
+    /// Tables of a database.
     pub tables: usize,
+    /// Tables of the server, all databases together.
+    pub server_tables: usize,
     /// Partitions of a table that rows come in for between two starts.
     pub partitions: usize,
     /// Line-protocol connections at a time.
     pub connections: usize,
+    /// Refused lines that `system.rejected_lines` shows; the oldest go first.
+    pub rejected_lines: usize,
 }
 
 impl Default for CommitConfig {
@@ -98,11 +107,14 @@ impl Default for LimitsConfig {
             line_bytes: line.line_bytes,
             name_bytes: line.name_bytes,
             string_bytes: line.string_bytes,
-            pairs: line.pairs,
+            tags: line.tags,
+            fields: line.fields,
             columns: 2048,
             tables: 10_000,
+            server_tables: 20_000,
             partitions: 10_000,
             connections: 10_000,
+            rejected_lines: 10_000,
         }
     }
 }
@@ -114,7 +126,8 @@ impl LimitsConfig {
             line_bytes: self.line_bytes,
             name_bytes: self.name_bytes,
             string_bytes: self.string_bytes,
-            pairs: self.pairs,
+            tags: self.tags,
+            fields: self.fields,
         }
     }
 
@@ -124,6 +137,7 @@ impl LimitsConfig {
             name_bytes: self.name_bytes,
             columns: self.columns,
             tables: self.tables,
+            server_tables: self.server_tables,
             partitions: self.partitions,
         }
     }

@@ -33,10 +33,12 @@ mod config;
 mod error;
 mod identity;
 
+mod excerpt;
 mod rejects;
 mod rows;
 mod series_cache;
 mod session;
+mod stored;
 mod tables;
 mod write;
 

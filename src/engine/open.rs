@@ -17,7 +17,7 @@ use crate::sequencer::{Committed, Durability, OnCommit, Sequencer, SequencerTurn
 use crate::storage::{Catalog, Snapshot};
 use crate::wal::WriterPool;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -66,6 +66,8 @@ pub(super) struct Shared {
     pub(super) sequencer: Sequencer,
     pub(super) apply: Arc<ApplyPool>,
     pub(super) rejects: RejectLog,
+    /// Sessions begun since the start.
+    pub(super) sessions: AtomicU64,
     stopping: AtomicBool,
 }
 
@@ -126,7 +128,7 @@ impl Engine {
             on_commit(registry.clone(), apply.clone(), config.hook.enabled.then(|| sums.clone())),
         )?;
         let policies = Arc::new(TablePolicies::new(config.tables.clone(), config.hook.enabled));
-        let rejects = RejectLog::new(clock.clone());
+        let rejects = RejectLog::new(clock.clone(), config.limits.rejected_lines);
         let stopping = AtomicBool::new(false);
         let shared = Shared {
             config,
@@ -140,6 +142,7 @@ impl Engine {
             sequencer,
             apply,
             rejects,
+            sessions: AtomicU64::new(0),
             stopping,
         };
         let shared = Arc::new(shared);

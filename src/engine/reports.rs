@@ -52,8 +52,9 @@ impl ReportWriter {
     fn reports(&self, database: &Arc<str>, at: i64) -> Result<Reports, ClaimError> {
         let registry = &self.shared.registry;
         let policy = self.shared.policies.of(REPORTS_TABLE);
-        let table = registry.table_or_claim(database, REPORTS_TABLE, &policy, at)?;
-        registry.claim(&table, &Claim { columns: &COLUMNS, time: at })?;
+        let claim = Claim { columns: &COLUMNS, time: at, may_add_columns: true };
+        let table = registry.table_or_claim(database, REPORTS_TABLE, &policy, &claim, at)?;
+        registry.claim(&table, &claim)?;
         let schema = table.schema();
         let id = |name| schema.get(name).expect("claimed just now").id();
         let mut batch = Batch::new(table.id());

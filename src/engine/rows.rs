@@ -4,12 +4,16 @@
 //! comparison for each field that comes in the order of the line before, values pushed straight into columns.
 //! Everything else takes [`RowBuilder::general`], which decides, claims, explains, and teaches the fast path.
 //!
+//! A value whose type is not the column's is converted where nothing is lost ([`Stored`]); else the line is refused.
+//!
 //! A row that fails half-way is taken back, so that a batch holds whole rows only.
 
 use super::series_cache::{Series, SeriesCache};
+use super::stored::{Sent, Stored};
 use super::tables::TablePolicies;
 use crate::codec::encode::field_key;
-use crate::codec::{FieldValue, Item, Line, LineError, Next, Parser, Reason};
+use crate::codec::{Item, Line, LineError, Next, Parser, Reason};
+use crate::query::SYSTEM_DATABASE;
 use crate::schema::{Claim, ClaimError, Registry, Schema, Table};
 use crate::types::{ColumnId, ColumnType};
 use crate::wal::{Batch, WalWriter};
@@ -208,8 +212,8 @@ impl Rows {
         };
         self.policies
             .check_time(time)
-            .map_err(|detail| LineError::new(Reason::TimestampRange, 0, detail))?;
-        let index = self.claim(line, time, now).map_err(|fault| refused(text, line, &fault))?;
+            .map_err(|detail| LineError::new(Reason::TimestampRange, text.len(), detail))?;
+        let index = self.claim(line, time, now).map_err(|fault| refused(line, &fault))?;
         let table = &mut self.tables[index as usize];
         let number = match self.series.get(line.series) {
             Some(series) if series.table == index => series.number,
@@ -232,7 +236,7 @@ impl Rows {
     /// Claims all that the line brings and returns the index of its table.
     fn claim(&mut self, line: &Line<'_>, time: i64, now: i64) -> Result<u32, Fault> {
         loop {
-            let index = self.table(line.measurement, now)?;
+            let index = self.table(line, time, now)?;
             let table = &mut self.tables[index as usize];
             match table.learn(&self.registry, &self.policies, line, time) {
                 // The table was dropped a moment ago: its name is free for a new one.
@@ -242,16 +246,25 @@ impl Rows {
         }
     }
 
-    /// The index of a measurement's table, which is claimed if it does not exist.
-    fn table(&mut self, name: &str, now: i64) -> Result<u32, Fault> {
+    /// The index of a line's table, which is claimed if it does not exist.
+    fn table(&mut self, line: &Line<'_>, time: i64, now: i64) -> Result<u32, Fault> {
+        let name = line.measurement;
         if let Some(&index) = self.by_name.get(name) {
             return Ok(index);
         }
-        if self.policies.is_reserved(name) {
+        if self.policies.is_reserved(name) || *self.database == *SYSTEM_DATABASE {
             return Err(Fault::Reserved);
         }
-        let policy = self.policies.of(name);
-        let table = self.registry.table_or_claim(&self.database, name, &policy, now)?;
+        let table = match self.registry.get(&self.database, name) {
+            Some(table) => table,
+            None if !self.policies.may_create_tables() => return Err(Fault::NewTablesOff),
+            None => {
+                let policy = self.policies.of(name);
+                let columns = natural_columns(line);
+                let first = Claim { columns: &columns, time, may_add_columns: true };
+                self.registry.table_or_claim(&self.database, name, &policy, &first, now)?
+            }
+        };
         let index = u32::try_from(self.tables.len()).expect("tables are limited");
         self.tables.push(TableRows::new(table));
         self.by_name.insert(name.into(), index);
@@ -297,12 +310,21 @@ impl TableRows {
                 return None; // The same field again.
             }
             match self.slots[slot as usize].ty {
-                ColumnType::Integer => column.push_i64(row, cursor.integer()?),
-                ColumnType::Float => column.push_f64(row, cursor.float()?),
-                ColumnType::Unsigned => column.push_u64(row, cursor.unsigned()?),
+                ColumnType::Integer => {
+                    let value = cursor.integer();
+                    let value = value.or_else(|| i64::try_from(cursor.unsigned()?).ok());
+                    column.push_i64(row, value?);
+                }
+                ColumnType::Float => column.push_f64(row, cursor.float_or_integer()?),
+                ColumnType::Unsigned => {
+                    let value = cursor.unsigned();
+                    let value = value.or_else(|| u64::try_from(cursor.integer()?).ok());
+                    column.push_u64(row, value?);
+                }
                 ColumnType::Boolean => column.push_bool(row, cursor.boolean()?),
                 ColumnType::String => column.push_str(row, cursor.string()?),
-                ColumnType::Timestamp | ColumnType::Tag => return None,
+                ColumnType::Timestamp => column.push_i64(row, cursor.instant()?),
+                ColumnType::Tag | ColumnType::Array => return None,
             }
             match cursor.next() {
                 Next::Field => {}
@@ -326,18 +348,14 @@ impl TableRows {
         line: &Line<'_>,
         time: i64,
     ) -> Result<(), Fault> {
-        let is_known =
-            |name: &str, ty| self.known.get(name.as_bytes()).is_some_and(|known| known.ty == ty);
-        let all_known = self.covers(time)
-            && line.tags.iter().all(|(key, _)| is_known(key, ColumnType::Tag))
-            && line.fields.iter().all(|(key, value)| is_known(key, type_of(value)));
+        let holds = |name: &str, sent: Sent<'_>| {
+            self.known.get(name.as_bytes()).is_some_and(|known| sent.fits(known.ty))
+        };
+        let all_known = self.covers(time) && sent(line).all(|(name, sent)| holds(name, sent));
         if all_known {
             return Ok(());
         }
-        let mut columns: Vec<(&str, ColumnType)> =
-            line.tags.iter().map(|&(key, _)| (key, ColumnType::Tag)).collect();
-        columns.extend(line.fields.iter().map(|(key, value)| (*key, type_of(value))));
-        registry.claim(&self.table, &Claim { columns: &columns, time })?;
+        let columns = self.claim(registry, policies, line, time)?;
         let by = self.table.def().partition_by;
         let (start, end) = by.range(by.key(time));
         // The last nanosecond of all time lies in no half-open range: such a row takes the general path.
@@ -350,6 +368,46 @@ impl TableRows {
             }
         }
         Ok(())
+    }
+
+    /// Claims the columns of the line, each with the type that it has already where the value can become that, and returns
+    /// them.
+    fn claim<'l>(
+        &self,
+        registry: &Registry,
+        policies: &TablePolicies,
+        line: &Line<'l>,
+        time: i64,
+    ) -> Result<Vec<(&'l str, ColumnType)>, Fault> {
+        let may_add_columns = policies.may_add_columns();
+        let mut columns = natural_columns(line);
+        loop {
+            let schema = self.table.schema();
+            for ((name, sent), column) in sent(line).zip(&mut columns) {
+                match schema.get(name).map(|held| held.ty()) {
+                    Some(held) if sent.fits(held) => column.1 = held,
+                    Some(held) if held != column.1 => return Err(self.conflict(name, held, sent)),
+                    _ => {}
+                }
+            }
+            match registry.claim(&self.table, &Claim { columns: &columns, time, may_add_columns }) {
+                Ok(()) => return Ok(columns),
+                // Another connection claimed a column since we looked: its type may do.
+                Err(ClaimError::TypeConflict { .. })
+                    if !Arc::ptr_eq(&schema, &self.table.schema()) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    fn conflict(&self, column: &str, held: ColumnType, sent: Sent<'_>) -> Fault {
+        let conflict = ClaimError::TypeConflict {
+            table: self.table.def().name.to_string(),
+            column: column.to_owned(),
+            held,
+            sent: sent.ty(),
+        };
+        if sent.may_fit(held) { Fault::Inexact(conflict) } else { Fault::Claim(conflict) }
     }
 
     fn remember(&mut self, schema: &Schema, name: &str, ty: ColumnType) {
@@ -374,12 +432,13 @@ impl TableRows {
             let slot = self.known[key.as_bytes()].slot.expect("fields have slots");
             self.order.push(slot);
             let column = &mut self.batch.columns[slot as usize];
-            match *value {
-                FieldValue::Float(v) => column.push_f64(row, v),
-                FieldValue::Integer(v) | FieldValue::Timestamp(v) => column.push_i64(row, v),
-                FieldValue::Unsigned(v) => column.push_u64(row, v),
-                FieldValue::Boolean(v) => column.push_bool(row, v),
-                FieldValue::String(v) => column.push_str(row, v),
+            match Stored::of(*value, column.ty()).expect("learn() has looked") {
+                Stored::Float(v) => column.push_f64(row, v),
+                Stored::Signed(v) => column.push_i64(row, v),
+                Stored::Unsigned(v) => column.push_u64(row, v),
+                Stored::Boolean(v) => column.push_bool(row, v),
+                Stored::String(v) => column.push_str(row, v),
+                Stored::Array(v) => column.push_array(row, v.as_bytes()),
             }
         }
         self.batch.finish_row(time, series);
@@ -394,7 +453,10 @@ impl TableRows {
 #[derive(Debug)]
 enum Fault {
     Claim(ClaimError),
+    /// A conflict of types that would do for other values.
+    Inexact(ClaimError),
     Reserved,
+    NewTablesOff,
 }
 
 impl From<ClaimError> for Fault {
@@ -404,39 +466,43 @@ impl From<ClaimError> for Fault {
 }
 
 /// A fault in the words of a refused line, with the byte of the name that is at fault.
-fn refused(text: &[u8], line: &Line<'_>, fault: &Fault) -> LineError {
-    let Fault::Claim(error) = fault else {
-        let detail = "the server writes this table itself; send your rows under another name";
-        return LineError::new(Reason::ReservedTable, 0, detail);
+fn refused(line: &Line<'_>, fault: &Fault) -> LineError {
+    let (error, why) = match fault {
+        Fault::Reserved => {
+            let detail = "the server writes this table itself; send your rows under another name";
+            return LineError::new(Reason::ReservedTable, 0, detail);
+        }
+        Fault::NewTablesOff => {
+            let detail = format!(
+                "table {:?} does not exist, and tables.new_tables is off",
+                line.measurement
+            );
+            return LineError::new(Reason::NewTablesOff, 0, detail);
+        }
+        Fault::Claim(error) => (error, ""),
+        Fault::Inexact(error) => (error, ", and this value cannot be held exactly"),
     };
     let (reason, name) = match error {
         ClaimError::TableName(_) | ClaimError::Dropped => (Reason::TableName, ""),
         ClaimError::ColumnName { name, .. } => (Reason::ColumnName, name.as_str()),
         ClaimError::TypeConflict { column, .. } => (Reason::TypeConflict, column.as_str()),
-        ClaimError::TableLimit(_) => (Reason::TableLimit, ""),
+        ClaimError::NewColumnsOff { column, .. } => (Reason::NewColumnsOff, column.as_str()),
+        ClaimError::TableLimit(_) | ClaimError::ServerTableLimit(_) => (Reason::TableLimit, ""),
         ClaimError::ColumnLimit(_) => (Reason::ColumnLimit, ""),
         ClaimError::PartitionLimit(_) => (Reason::PartitionLimit, ""),
     };
-    let keys = line.tags.iter().map(|(key, _)| *key).chain(line.fields.iter().map(|(key, _)| *key));
-    let offset = keys.into_iter().find(|key| *key == name).map_or(0, |key| offset_in(text, key));
-    LineError::new(reason, offset, error.to_string())
+    LineError::new(reason, line.key_offset(name), format!("{error}{why}"))
 }
 
-/// Where `part` lies in `text`, or 0 when it was unescaped into memory of its own.
-fn offset_in(text: &[u8], part: &str) -> usize {
-    let offset = (part.as_ptr() as usize).wrapping_sub(text.as_ptr() as usize);
-    if offset < text.len() { offset } else { 0 }
+/// The columns of a line, tags first, each with the type that it would have in a new table.
+fn natural_columns<'l>(line: &Line<'l>) -> Vec<(&'l str, ColumnType)> {
+    sent(line).map(|(name, sent)| (name, sent.ty())).collect()
 }
 
-fn type_of(value: &FieldValue<'_>) -> ColumnType {
-    match value {
-        FieldValue::Float(_) => ColumnType::Float,
-        FieldValue::Integer(_) => ColumnType::Integer,
-        FieldValue::Unsigned(_) => ColumnType::Unsigned,
-        FieldValue::Boolean(_) => ColumnType::Boolean,
-        FieldValue::String(_) => ColumnType::String,
-        FieldValue::Timestamp(_) => ColumnType::Timestamp,
-    }
+/// The keys of a line, tags first, and what it has under them.
+fn sent<'l>(line: &Line<'l>) -> impl Iterator<Item = (&'l str, Sent<'l>)> {
+    let tags = line.tags.iter().map(|(key, _)| (*key, Sent::Tag));
+    tags.chain(line.fields.iter().map(|(key, value)| (*key, Sent::Field(*value))))
 }
 
 /// The clock's time, or one nanosecond after the last stamp if that is later.

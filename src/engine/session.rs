@@ -19,13 +19,14 @@ use bytes::{Buf, BytesMut};
 use smallvec::SmallVec;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// Where a session's lines come from.
 #[derive(Clone, Debug)]
 pub struct Origin {
-    /// The peer's address, for logs.
-    pub peer: String,
+    /// The peer's address, for logs and `system.rejected_lines`.
+    pub peer: Arc<str>,
     /// The unit of timestamps without a suffix.
     pub precision: Precision,
 }
@@ -68,6 +69,8 @@ pub struct ReplyCounts {
 pub struct Session {
     shared: Arc<Shared>,
     origin: Origin,
+    /// Its number since the start.
+    number: u64,
     database: Arc<str>,
     splitter: LineSplitter,
     rows: RowBuilder,
@@ -80,6 +83,8 @@ pub struct Session {
     /// Lines seen and bytes consumed on this connection.
     line: u64,
     offset: u64,
+    /// How the over-long line begins of which the rest is being skipped.
+    skipped: Vec<u8>,
     /// Bytes of lines in the pending rows: what bounds a commit.
     pending_bytes: usize,
     pending_since: Option<Duration>,
@@ -88,6 +93,8 @@ pub struct Session {
     acks: Vec<AckRequest>,
     /// Tables of the last commit, noted while suspended tables hold up who sends to them.
     last_tables: Vec<TableId>,
+    /// Whether a refused line ends a call of [`Session::ingest`].
+    stops_at_refused: bool,
     /// Refused lines, kept for a caller that answers with them.
     kept: Option<Vec<Rejected>>,
 }
@@ -95,10 +102,12 @@ pub struct Session {
 impl Session {
     pub(super) fn new(shared: Arc<Shared>, database: Arc<str>, origin: Origin) -> Session {
         let limits = shared.config.limits.codec();
-        let parser = Parser::new(limits, origin.precision);
+        let parser = Parser::new(limits, origin.precision).with_dialect(shared.config.dialect);
         let policies: Arc<TablePolicies> = shared.policies.clone();
         let rows = RowBuilder::new(parser, shared.registry.clone(), policies, database.clone());
         Session {
+            number: shared.sessions.fetch_add(1, Ordering::Relaxed) + 1,
+            skipped: Vec::new(),
             registry_epoch: shared.registry.epoch(),
             splitter: LineSplitter::new(limits.line_bytes),
             rows,
@@ -112,11 +121,17 @@ impl Session {
             counts: ReplyCounts::default(),
             acks: Vec::new(),
             last_tables: Vec::new(),
+            stops_at_refused: false,
             kept: None,
             shared,
             origin,
             database,
         }
+    }
+
+    /// Makes a refused line end the call of [`Session::ingest`] that meets it: nothing behind it is taken.
+    pub fn stop_at_refused(&mut self) {
+        self.stops_at_refused = true;
     }
 
     /// Keeps refused lines for [`Session::take_rejected`]; a request does, a connection does not.
@@ -181,6 +196,7 @@ impl Session {
             if self.is_full() {
                 continue;
             }
+            self.remember_start(&buf[at..]);
             let step = self.splitter.next(&buf[at..]);
             if step == Split::Incomplete {
                 break Ok(());
@@ -189,6 +205,9 @@ impl Session {
             at += consumed;
             if let Err(e) = taken {
                 break Err(e);
+            }
+            if self.stops_at_refused && result.rejected > 0 {
+                break Ok(());
             }
         };
         buf.advance(at);
@@ -213,7 +232,7 @@ impl Session {
                 // All of it is one line: an open string may hold what looks like further ones.
                 metrics::INCOMPLETE_LINES.increment(1);
                 self.line += 1;
-                self.reject(&buf[..], &incomplete());
+                self.reject(self.offset, &buf[..], &incomplete());
                 buf.clear();
             }
             return Ok(clean);
@@ -222,6 +241,7 @@ impl Session {
         let now = self.shared.clock.wall_nanos();
         let mut outcome = Ok(());
         while outcome.is_ok() {
+            self.remember_start(&buf[..]);
             let step = self.splitter.finish(&buf[..]);
             if step == Split::Incomplete {
                 break;
@@ -343,14 +363,15 @@ impl Session {
     ) -> (usize, Result<(), IngestError>) {
         let (text, consumed) = match step {
             Split::Line { text, consumed } => (text, consumed),
-            Split::Skipped { consumed, total, ends } => {
+            Split::Skipped { consumed, total, ends, in_string } => {
+                self.offset += consumed as u64;
                 if ends {
                     self.line += 1;
                     result.lines += 1;
                     result.rejected += 1;
-                    self.reject(&[], &too_long(total));
+                    let head = std::mem::take(&mut self.skipped);
+                    self.reject(self.offset - total, &head, &too_long(total, in_string));
                 }
-                self.offset += consumed as u64;
                 return (consumed, Ok(()));
             }
             Split::Incomplete => return (0, Ok(())),
@@ -371,7 +392,7 @@ impl Session {
             Err(error) => {
                 result.lines += 1;
                 result.rejected += 1;
-                self.reject(text, &error);
+                self.reject(self.offset, text, &error);
                 Ok(())
             }
         };
@@ -385,14 +406,31 @@ impl Session {
         (consumed, outcome)
     }
 
-    fn reject(&mut self, text: &[u8], error: &LineError) {
+    /// Keeps the start of a line that the splitter may skip: by the time that its end is known, the start is gone.
+    fn remember_start(&mut self, buf: &[u8]) {
+        let limit = self.shared.config.limits.line_bytes;
+        if !self.splitter.is_skipping() && buf.len() > limit {
+            self.skipped.clear();
+            self.skipped.extend_from_slice(&buf[..limit.min(EXCERPT_BYTES)]);
+        }
+    }
+
+    /// Says of a peer that speaks something else what there is to say, once.
+    pub fn reject_foreign(&mut self, received: &[u8], what: &'static str) {
+        self.line += 1;
+        self.reject(self.offset, received, &LineError::new(Reason::NotLineProtocol, 0, what));
+    }
+
+    /// Counts, keeps and logs a refused line that began at `offset` of the connection.
+    fn reject(&mut self, offset: u64, text: &[u8], error: &LineError) {
         self.counts.rejected += 1;
         self.counts.first.get_or_insert((self.line, error.reason));
         let place = Place {
             database: &self.database,
             peer: &self.origin.peer,
+            connection: self.number,
             line: self.line,
-            offset: self.offset,
+            offset,
         };
         self.shared.rejects.record(&place, text, error);
         if let Some(kept) = &mut self.kept {
@@ -497,10 +535,14 @@ fn incomplete() -> LineError {
     LineError::new(Reason::IncompleteLine, 0, "the connection closed before the newline")
 }
 
-fn too_long(total: u64) -> LineError {
-    LineError::new(
-        Reason::LineTooLong,
-        0,
-        format!("{total} bytes were skipped to the next newline"),
-    )
+fn too_long(total: u64, in_string: bool) -> LineError {
+    let (reason, what) = if in_string {
+        (Reason::UnterminatedString, "a string was open at the limit of a line; ")
+    } else {
+        (Reason::LineTooLong, "")
+    };
+    LineError::new(reason, 0, format!("{what}{total} bytes were skipped to the next newline"))
 }
+
+/// Bytes of an over-long line that are kept to show it by.
+const EXCERPT_BYTES: usize = 128;

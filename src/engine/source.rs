@@ -4,7 +4,7 @@ use super::Engine;
 use super::open::{DEFAULT_DATABASE, Shared};
 use super::reports::report_columns;
 use crate::apply::ResumeError;
-use crate::query::{Command, CommandError, Pending, Source, Suspension, TableStatus};
+use crate::query::{Command, CommandError, Pending, RejectedLine, Source, Suspension, TableStatus};
 use crate::schema::{Table, TableDef};
 use crate::sequencer::{Change, Progress, Receipt};
 use crate::storage::{Snapshot, TableSchema};
@@ -56,6 +56,10 @@ impl Source for EngineSource {
             .collect();
         status.sort_unstable_by(|a, b| (&a.database, &a.name).cmp(&(&b.database, &b.name)));
         status
+    }
+
+    fn rejected_lines(&self) -> Vec<Arc<RejectedLine>> {
+        self.0.rejects.kept()
     }
 
     fn execute<'a>(

@@ -25,6 +25,10 @@ pub struct TablesConfig {
     pub time_min: i64,
     /// The latest timestamp taken, nanoseconds since 1970.
     pub time_max: i64,
+    /// Whether a line may create a table.
+    pub new_tables: bool,
+    /// Whether a line may add a column to a table.
+    pub new_columns: bool,
     /// Exceptions by name; the first that matches holds.
     pub rule: Vec<TableRule>,
 }
@@ -54,6 +58,8 @@ impl Default for TablesConfig {
             o3_max_lag_ms: 0,
             time_min: i64::MIN,
             time_max: i64::MAX,
+            new_tables: true,
+            new_columns: true,
             rule: Vec::new(),
         }
     }
@@ -107,6 +113,16 @@ impl TablePolicies {
             segment_rows: RwLock::default(),
             limits_segments: AtomicBool::new(limits_segments),
         }
+    }
+
+    /// Whether a line may create a table.
+    pub fn may_create_tables(&self) -> bool {
+        self.config.new_tables
+    }
+
+    /// Whether a line may add a column to a table.
+    pub fn may_add_columns(&self) -> bool {
+        self.config.new_columns
     }
 
     /// True for a table that clients may not write to.

@@ -74,7 +74,7 @@ impl Engine {
     pub async fn write_lines(
         &self,
         database: Arc<str>,
-        peer: String,
+        peer: Arc<str>,
         precision: Precision,
         body: &[u8],
     ) -> Result<WriteOutcome, IngestError> {

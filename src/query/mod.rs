@@ -16,7 +16,7 @@
 //! Everything else is refused by name: rows come in as line protocol, and no statement reads or writes a file.
 //! Databases are SQL schemas; the request names the default one. Names keep their case; a table is also found by a name that
 //! differs from its own by case only. Beside the tables there are `tables()`, `wal_tables()`, `table_columns('t')`,
-//! `table_partitions('t')` and `information_schema`.
+//! `table_partitions('t')`, `information_schema`, and `system.rejected_lines`, the lines that were refused of late.
 //!
 //! # Errors
 //! A [`QueryError`] is the caller's (a bad statement, with its position when it is known), a limit's, or ours.
@@ -43,6 +43,8 @@ mod parts;
 #[cfg(feature = "query")]
 mod pruning;
 #[cfg(feature = "query")]
+mod rejected;
+#[cfg(feature = "query")]
 mod schemas;
 #[cfg(feature = "query")]
 mod statement;
@@ -58,7 +60,9 @@ mod tests;
 
 pub use client::{QueryArgs, query};
 pub use config::QueryConfig;
-pub use source::{Command, CommandError, Pending, Source, Suspension, TableStatus};
+pub use source::{
+    Command, CommandError, Pending, RejectedLine, SYSTEM_DATABASE, Source, Suspension, TableStatus,
+};
 
 #[cfg(feature = "query")]
 pub use engine::QueryEngine;

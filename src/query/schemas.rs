@@ -1,7 +1,8 @@
 //! Databases as SQL schemas of one catalog, seen by one query: the first look at a table fixes what the query sees of it.
 
-use super::Source;
+use super::rejected::{self, REJECTED_LINES};
 use super::table::SnapshotTable;
+use super::{SYSTEM_DATABASE, Source};
 use async_trait::async_trait;
 use datafusion::catalog::{CatalogProvider, CatalogProviderList, SchemaProvider, TableProvider};
 use datafusion::common::Result;
@@ -83,7 +84,9 @@ impl CatalogProviderList for Databases {
 
 impl CatalogProvider for Databases {
     fn schema_names(&self) -> Vec<String> {
-        self.0.source.databases()
+        let mut names = self.0.source.databases();
+        names.push(SYSTEM_DATABASE.to_owned());
+        names
     }
 
     fn schema(&self, name: &str) -> Option<Arc<dyn SchemaProvider>> {
@@ -101,15 +104,29 @@ struct Database {
 #[async_trait]
 impl SchemaProvider for Database {
     fn table_names(&self) -> Vec<String> {
-        self.databases.0.source.tables(&self.name)
+        let mut names = self.databases.0.source.tables(&self.name);
+        if self.name == SYSTEM_DATABASE {
+            names.push(REJECTED_LINES.to_owned());
+        }
+        names
     }
 
     async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
+        if self.is_rejected_lines(name) {
+            let lines = self.databases.0.source.rejected_lines();
+            return Ok(Some(Arc::new(rejected::table(&lines)?)));
+        }
         let table = self.databases.table(&self.name, name);
         Ok(table.map(|table| table as Arc<dyn TableProvider>))
     }
 
     fn table_exist(&self, name: &str) -> bool {
-        self.databases.table(&self.name, name).is_some()
+        self.is_rejected_lines(name) || self.databases.table(&self.name, name).is_some()
+    }
+}
+
+impl Database {
+    fn is_rejected_lines(&self, name: &str) -> bool {
+        self.name == SYSTEM_DATABASE && name == REJECTED_LINES
     }
 }

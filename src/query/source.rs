@@ -5,6 +5,9 @@ use crate::types::{SeqTxn, TableId};
 use std::pin::Pin;
 use std::sync::Arc;
 
+/// The database of what the server says of itself. No line is taken for it.
+pub const SYSTEM_DATABASE: &str = "system";
+
 /// A future of a [`Source`].
 pub type Pending<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
@@ -21,6 +24,9 @@ pub trait Source: Send + Sync + 'static {
 
     /// How far each table of each database is.
     fn table_status(&self) -> Vec<TableStatus>;
+
+    /// Refused lines that are still kept, oldest first.
+    fn rejected_lines(&self) -> Vec<Arc<RejectedLine>>;
 
     /// Carries out a command; returns when it is done.
     fn execute<'a>(
@@ -53,6 +59,31 @@ pub struct TableStatus {
     pub suspended: Option<Suspension>,
     /// 0 when memory is no concern, 1 when its tails are flushed early, 2 when connections wait for that.
     pub memory_pressure: u8,
+}
+
+/// A line that was refused: a row of `system.rejected_lines`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RejectedLine {
+    /// When, nanoseconds since 1970.
+    pub time: i64,
+    /// The database that it was for.
+    pub database: Arc<str>,
+    /// The table that it was for, as far as it says.
+    pub table: Option<String>,
+    /// Who sent it.
+    pub peer: Arc<str>,
+    /// Number of the connection or request since the server's start.
+    pub connection: u64,
+    /// Line of the connection or request, from 1.
+    pub line: u64,
+    /// Byte of the connection or request at which it is wrong.
+    pub offset: u64,
+    /// One word.
+    pub reason: &'static str,
+    /// A sentence.
+    pub detail: String,
+    /// The line around that byte, escaped.
+    pub excerpt: String,
 }
 
 /// Why a table is suspended.

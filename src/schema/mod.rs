@@ -17,6 +17,6 @@ mod registry;
 mod table;
 
 pub use definition::{ColumnDef, Definition, TableDef};
-pub use name::{check_column_name, check_table_name};
+pub use name::{check_column_name, check_table_name, is_deceptive};
 pub use registry::{Claim, ClaimError, Registry, SchemaLimits, TablePolicy};
 pub use table::{Column, Schema, Table};

@@ -30,15 +30,15 @@ fn check(name: &str, bytes_max: usize) -> Result<(), NameFault> {
     if name.chars().any(|c| c.is_control()) {
         return Err("the name holds a control character");
     }
-    if name.chars().any(is_invisible_direction) {
+    if name.chars().any(is_deceptive) {
         return Err("the name holds an invisible character that changes how text is shown");
     }
     Ok(())
 }
 
-/// Marks that reorder or hide text around them: a name with one reads as another name.
-fn is_invisible_direction(c: char) -> bool {
-    matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
+/// True for marks that reorder or hide text around them: a name with one reads as another name.
+pub fn is_deceptive(c: char) -> bool {
+    matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use super::{Column, ColumnDef, Table, TableDef, check_column_name, check_table_name};
 use crate::types::{ColumnType, PartitionBy, TableId};
 use dashmap::{DashMap, Entry};
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
@@ -13,8 +14,10 @@ pub struct SchemaLimits {
     pub name_bytes: usize,
     /// Columns of a table, the designated timestamp included.
     pub columns: usize,
-    /// Tables of the server.
+    /// Tables of a database.
     pub tables: usize,
+    /// Tables of the server, all databases together.
+    pub server_tables: usize,
     /// Partitions of a table that rows may be claimed for since the start.
     pub partitions: usize,
 }
@@ -35,6 +38,8 @@ pub struct Claim<'a> {
     pub columns: &'a [(&'a str, ColumnType)],
     /// When the row is.
     pub time: i64,
+    /// Whether a table that has columns gets those it lacks. A new table always gets its first ones.
+    pub may_add_columns: bool,
 }
 
 /// Why a claim is refused. Nothing of it has been claimed.
@@ -63,15 +68,26 @@ pub enum ClaimError {
         /// The type that the line needs.
         sent: ColumnType,
     },
-    /// The server has as many tables as it may.
-    #[error("the server's limit of {0} tables is reached")]
+    /// The database has as many tables as it may.
+    #[error("the limit of {0} tables of a database is reached (limits.tables)")]
     TableLimit(usize),
+    /// The server has as many tables as it may.
+    #[error("the limit of {0} tables of the server is reached (limits.server_tables)")]
+    ServerTableLimit(usize),
     /// The table has as many columns as it may.
-    #[error("the limit of {0} columns of a table is reached")]
+    #[error("the limit of {0} columns of a table is reached (limits.columns)")]
     ColumnLimit(usize),
     /// The table has as many partitions as it may.
-    #[error("the limit of {0} partitions of a table is reached")]
+    #[error("the limit of {0} partitions of a table is reached (limits.partitions)")]
     PartitionLimit(usize),
+    /// The table lacks a column and may not get it.
+    #[error("column {column:?} of table {table:?} does not exist, and tables.new_columns is off")]
+    NewColumnsOff {
+        /// The table.
+        table: String,
+        /// The column.
+        column: String,
+    },
     /// The table was dropped meanwhile.
     #[error("the table was dropped")]
     Dropped,
@@ -85,6 +101,8 @@ pub struct Registry {
     by_id: DashMap<TableId, Arc<Table>>,
     next_id: AtomicU32,
     count: AtomicUsize,
+    /// Tables of each database that has had one.
+    counts: DashMap<Arc<str>, usize>,
     /// Rises with every drop; sessions that see it change forget the tables that are gone.
     epoch: AtomicU64,
     limits: SchemaLimits,
@@ -98,6 +116,7 @@ impl Registry {
             by_id: DashMap::new(),
             next_id: AtomicU32::new(1),
             count: AtomicUsize::new(0),
+            counts: DashMap::new(),
             epoch: AtomicU64::new(0),
             limits,
         }
@@ -116,6 +135,7 @@ impl Registry {
         let old = self.tables.insert(key, table.clone());
         assert!(old.is_none(), "table {:?} restored twice", table.def().name);
         self.count.fetch_add(1, Ordering::Relaxed);
+        *self.counts.entry(table.def().database.clone()).or_default() += 1;
         table
     }
 
@@ -153,15 +173,17 @@ impl Registry {
         self.epoch.load(Ordering::Acquire)
     }
 
-    /// Finds the table of a line, or claims it as a new one without columns.
+    /// Finds the table of a line, or claims it as a new one without columns, if it could hold what the line claims: a line
+    /// that is refused leaves no table behind.
     ///
     /// # Errors
-    /// The name breaks a rule, or equals another's but for case, or there are as many tables as there may be.
+    /// A name breaks a rule, or equals another's but for case, or there are as many tables or columns as there may be.
     pub fn table_or_claim(
         &self,
         database: &Arc<str>,
         name: &str,
         policy: &TablePolicy,
+        first: &Claim<'_>,
         now: i64,
     ) -> Result<Arc<Table>, ClaimError> {
         match self.tables.entry((database.clone(), name.to_lowercase())) {
@@ -171,15 +193,17 @@ impl Registry {
             )),
             Entry::Vacant(entry) => {
                 check_table_name(name, self.limits.name_bytes).map_err(ClaimError::TableName)?;
-                self.count_one_more()?;
-                let def = TableDef {
-                    id: TableId(self.next_id.fetch_add(1, Ordering::Relaxed)),
+                let mut def = TableDef {
+                    id: TableId(0),
                     database: database.clone(),
                     name: name.into(),
                     partition_by: policy.partition_by,
                     time_column: policy.time_column.clone(),
                     created: now,
                 };
+                self.new_columns(&Table::new(def.clone(), Vec::new(), false), first)?;
+                self.count_one_more(database)?;
+                def.id = TableId(self.next_id.fetch_add(1, Ordering::Relaxed));
                 let table = Arc::new(Table::new(def, Vec::new(), false));
                 self.by_id.insert(table.id(), table.clone());
                 entry.insert(table.clone());
@@ -203,7 +227,7 @@ impl Registry {
         if is_new_partition && claims.partitions.len() >= self.limits.partitions {
             return Err(ClaimError::PartitionLimit(self.limits.partitions));
         }
-        let new = self.new_columns(table, claim.columns)?;
+        let new = self.new_columns(table, claim)?;
         if !new.is_empty() {
             table.extend(&new, false);
         }
@@ -223,29 +247,36 @@ impl Registry {
             self.tables
                 .remove_if(&(def.database.clone(), def.name.to_lowercase()), |_, t| t.id() == id);
             self.count.fetch_sub(1, Ordering::Relaxed);
+            if let Some(mut count) = self.counts.get_mut(&def.database) {
+                *count -= 1;
+            }
             self.epoch.fetch_add(1, Ordering::Release);
         }
     }
 
-    fn new_columns(
-        &self,
-        table: &Table,
-        columns: &[(&str, ColumnType)],
-    ) -> Result<Vec<ColumnDef>, ClaimError> {
+    fn new_columns(&self, table: &Table, claim: &Claim<'_>) -> Result<Vec<ColumnDef>, ClaimError> {
         let schema = table.schema();
+        let is_closed = !claim.may_add_columns && !schema.columns().is_empty();
         let mut next = schema.next_id();
         let mut new: Vec<ColumnDef> = Vec::new();
-        for &(name, sent) in columns {
+        let mut folded_names = HashSet::new();
+        for &(name, sent) in claim.columns {
             if let Some(column) = schema.get(name) {
                 check_type(table, column, sent)?;
                 continue;
+            }
+            if is_closed {
+                return Err(ClaimError::NewColumnsOff {
+                    table: table.def().name.to_string(),
+                    column: name.to_owned(),
+                });
             }
             let refuse = |fault| ClaimError::ColumnName { name: name.to_owned(), fault };
             check_column_name(name, self.limits.name_bytes).map_err(refuse)?;
             let folded = name.to_lowercase();
             if schema.get_folded(name).is_some()
                 || folded == table.def().time_column.to_lowercase()
-                || new.iter().any(|c| c.name.to_lowercase() == folded)
+                || !folded_names.insert(folded)
             {
                 return Err(refuse(
                     "another column has this name, or one that differs by case only",
@@ -260,12 +291,18 @@ impl Registry {
         Ok(new)
     }
 
-    fn count_one_more(&self) -> Result<(), ClaimError> {
-        let limit = self.limits.tables;
+    fn count_one_more(&self, database: &Arc<str>) -> Result<(), ClaimError> {
+        let limit = self.limits.server_tables;
+        // The entry is held while the server's count rises, and made only then: names of databases cost memory, too.
+        let entry = self.counts.entry(database.clone());
+        if matches!(&entry, Entry::Occupied(count) if *count.get() >= self.limits.tables) {
+            return Err(ClaimError::TableLimit(self.limits.tables));
+        }
         self.count
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| (n < limit).then_some(n + 1))
-            .map(|_| ())
-            .map_err(|_| ClaimError::TableLimit(limit))
+            .map_err(|_| ClaimError::ServerTableLimit(limit))?;
+        *entry.or_default() += 1;
+        Ok(())
     }
 }
 
@@ -286,7 +323,17 @@ mod tests {
     use super::*;
 
     fn registry() -> Registry {
-        Registry::new(SchemaLimits { name_bytes: 127, columns: 4, tables: 2, partitions: 2 })
+        Registry::new(SchemaLimits {
+            name_bytes: 127,
+            columns: 4,
+            tables: 2,
+            server_tables: 3,
+            partitions: 2,
+        })
+    }
+
+    fn claim_of<'a>(columns: &'a [(&'a str, ColumnType)]) -> Claim<'a> {
+        Claim { columns, time: 0, may_add_columns: true }
     }
 
     fn policy() -> TablePolicy {
@@ -296,8 +343,9 @@ mod tests {
     #[test]
     fn the_first_claim_of_a_column_wins_and_a_refused_line_leaves_nothing_behind() {
         let registry = registry();
-        let table = registry.table_or_claim(&"public".into(), "t", &policy(), 0).unwrap();
-        let claim = |columns: &[_]| registry.claim(&table, &Claim { columns, time: 0 });
+        let table =
+            registry.table_or_claim(&"public".into(), "t", &policy(), &claim_of(&[]), 0).unwrap();
+        let claim = |columns: &[_]| registry.claim(&table, &claim_of(columns));
         assert_eq!(claim(&[("v", ColumnType::Integer)]), Ok(()));
         assert!(matches!(
             claim(&[("w", ColumnType::Float), ("v", ColumnType::String)]),
@@ -309,12 +357,15 @@ mod tests {
     #[test]
     fn names_that_differ_by_case_only_are_refused() {
         let registry = registry();
-        let table = registry.table_or_claim(&"public".into(), "t", &policy(), 0).unwrap();
-        assert!(registry.table_or_claim(&"public".into(), "T", &policy(), 0).is_err());
-        assert!(registry.table_or_claim(&"other".into(), "T", &policy(), 0).is_ok());
-        let claim = |name| {
-            registry.claim(&table, &Claim { columns: &[(name, ColumnType::Float)], time: 0 })
-        };
+        let table =
+            registry.table_or_claim(&"public".into(), "t", &policy(), &claim_of(&[]), 0).unwrap();
+        assert!(
+            registry.table_or_claim(&"public".into(), "T", &policy(), &claim_of(&[]), 0).is_err()
+        );
+        assert!(
+            registry.table_or_claim(&"other".into(), "T", &policy(), &claim_of(&[]), 0).is_ok()
+        );
+        let claim = |name| registry.claim(&table, &claim_of(&[(name, ColumnType::Float)]));
         assert_eq!(claim("v"), Ok(()));
         assert!(claim("V").is_err());
         assert!(claim("Time").is_err());
@@ -324,12 +375,16 @@ mod tests {
     fn limits_bound_tables_columns_and_partitions() {
         let registry = registry();
         let db = "public".into();
-        let table = registry.table_or_claim(&db, "a", &policy(), 0).unwrap();
-        registry.table_or_claim(&db, "b", &policy(), 0).unwrap();
-        let third = registry.table_or_claim(&db, "c", &policy(), 0).unwrap_err();
+        let table = registry.table_or_claim(&db, "a", &policy(), &claim_of(&[]), 0).unwrap();
+        registry.table_or_claim(&db, "b", &policy(), &claim_of(&[]), 0).unwrap();
+        let third = registry.table_or_claim(&db, "c", &policy(), &claim_of(&[]), 0).unwrap_err();
         assert_eq!(third, ClaimError::TableLimit(2));
+        let other = "other".into();
+        registry.table_or_claim(&other, "a", &policy(), &claim_of(&[]), 0).unwrap();
+        let fourth = registry.table_or_claim(&other, "b", &policy(), &claim_of(&[]), 0);
+        assert_eq!(fourth.unwrap_err(), ClaimError::ServerTableLimit(3));
         let columns = ["a", "b", "c", "d"].map(|n| (n, ColumnType::Float));
-        let claim = |columns, time| registry.claim(&table, &Claim { columns, time });
+        let claim = |columns, time| registry.claim(&table, &Claim { time, ..claim_of(columns) });
         assert_eq!(claim(&columns, 0), Err(ClaimError::ColumnLimit(4)));
         let day = 86_400_000_000_000;
         assert_eq!(claim(&[], 0), Ok(()));
@@ -338,12 +393,44 @@ mod tests {
     }
 
     #[test]
+    fn a_line_that_no_new_table_could_hold_leaves_no_table_behind() {
+        let registry = registry();
+        let db = "public".into();
+        for columns in [
+            &[("a\u{202e}", ColumnType::Float)][..],
+            &[("v", ColumnType::Float), ("V", ColumnType::Float)],
+            &[("TIME", ColumnType::Float)],
+            &["a", "b", "c", "d"].map(|name| (name, ColumnType::Float)),
+        ] {
+            assert!(
+                registry.table_or_claim(&db, "t", &policy(), &claim_of(columns), 0).is_err(),
+                "{columns:?}"
+            );
+        }
+        assert!(registry.all().is_empty());
+    }
+
+    #[test]
+    fn where_columns_may_not_be_added_the_first_line_of_a_table_still_brings_its_own() {
+        let registry = registry();
+        let claim = |name| Claim { may_add_columns: false, ..claim_of(name) };
+        let first = [("v", ColumnType::Float)];
+        let first = claim(&first);
+        let table = registry.table_or_claim(&"public".into(), "t", &policy(), &first, 0).unwrap();
+        assert_eq!(registry.claim(&table, &first), Ok(()));
+        let second = [("w", ColumnType::Float)];
+        let second = registry.claim(&table, &claim(&second));
+        assert!(matches!(second, Err(ClaimError::NewColumnsOff { .. })));
+        assert!(table.schema().get("w").is_none());
+    }
+
+    #[test]
     fn a_dropped_tables_name_is_free_and_its_id_is_not() {
         let registry = registry();
         let db = "public".into();
-        let old = registry.table_or_claim(&db, "t", &policy(), 0).unwrap();
+        let old = registry.table_or_claim(&db, "t", &policy(), &claim_of(&[]), 0).unwrap();
         registry.drop_table(old.id());
-        let new = registry.table_or_claim(&db, "t", &policy(), 0).unwrap();
+        let new = registry.table_or_claim(&db, "t", &policy(), &claim_of(&[]), 0).unwrap();
         assert_ne!(old.id(), new.id());
         assert!(old.is_dropped() && registry.epoch() == 1);
     }

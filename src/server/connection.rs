@@ -10,7 +10,7 @@ use super::foreign;
 use super::ilp::IlpContext;
 use super::listener::end_with_fin;
 use super::replies::Replies;
-use crate::codec::Foreign;
+use crate::codec::{Foreign, Greeting};
 use crate::engine::{IngestError, Progress, Session};
 use crate::metrics;
 use bytes::BytesMut;
@@ -265,10 +265,12 @@ impl Connection {
         if len == room {
             self.chunk = (self.chunk * 2).min(self.context.buffer_bytes_max);
         }
-        if self.session.position() == (0, 0)
-            && let Some(spoken) = Foreign::detect(&self.received)
-        {
-            return Err(End::Foreign(spoken));
+        if self.session.position() == (0, 0) {
+            match Greeting::of(&self.received) {
+                Greeting::Foreign(spoken) => return Err(End::Foreign(spoken)),
+                Greeting::Unknown => return Ok(Read::Bytes),
+                Greeting::Lines => {}
+            }
         }
         if !self.session.has_writer() {
             self.borrow_writer().await?;
@@ -299,6 +301,8 @@ impl Connection {
             Ok(taken) => {
                 self.replies.expect(taken.acks);
                 if taken.rejected > 0 && self.context.disconnect_on_error {
+                    // What came before the bad line is kept.
+                    self.session.commit().map_err(End::Wal)?;
                     return Err(End::Reset("a line was refused and ilp.on_error is disconnect"));
                 }
                 Ok(())
@@ -368,7 +372,11 @@ impl Connection {
             End::Durable => end_with_fin(&self.stream),
             End::Foreign(spoken) => {
                 tracing::warn!(%peer, ?spoken, "the peer does not speak line protocol");
-                self.context.count_foreign();
+                let what = match spoken {
+                    Foreign::Http => "an HTTP request; HTTP has a port of its own",
+                    Foreign::Tls => "a TLS hello; this port takes plain TCP",
+                };
+                self.session.reject_foreign(&self.received, what);
                 foreign::answer(self.stream, spoken, self.context.http_addr).await
             }
             End::Wal(error) => {

@@ -3,7 +3,7 @@
 use super::connection::Connection;
 use super::listener::Acceptor;
 use crate::clock::Clock;
-use crate::codec::{Precision, Reason};
+use crate::codec::Precision;
 use crate::config::{ConfigError, OnError, Settings};
 use crate::engine::{Engine, Origin, Session};
 use crate::metrics;
@@ -57,17 +57,17 @@ impl IlpContext {
     }
 
     pub(super) fn session(&self, peer: SocketAddr) -> Session {
-        let origin = Origin { peer: peer.to_string(), precision: self.precision };
-        self.engine.session(self.database.clone(), origin)
+        let origin = Origin { peer: peer.to_string().into(), precision: self.precision };
+        let mut session = self.engine.session(self.database.clone(), origin);
+        if self.disconnect_on_error {
+            session.stop_at_refused();
+        }
+        session
     }
 
     /// When connections end at the latest, counted from the first that asks.
     pub(super) fn drain_until(&self) -> Duration {
         *self.drain_until.get_or_init(|| self.clock.monotonic() + self.drain)
-    }
-
-    pub(super) fn count_foreign(&self) {
-        metrics::lines_rejected(Reason::NotLineProtocol.as_str()).increment(1);
     }
 }
 

@@ -76,6 +76,9 @@ pub fn arrow_type(ty: ColumnType) -> DataType {
         ColumnType::Unsigned => DataType::UInt64,
         ColumnType::Boolean => DataType::Boolean,
         ColumnType::String => DataType::Utf8,
+        ColumnType::Array => {
+            DataType::List(Arc::new(Field::new_list_field(DataType::Float64, false)))
+        }
     }
 }
 

@@ -6,9 +6,12 @@ use crate::io::Fs;
 use crate::schema::{ColumnDef, TableDef};
 use crate::types::{ColumnId, ColumnType, PartitionBy, SeqTxn, TableId};
 use arrow::array::{
-    Array, ArrayRef, AsArray, BooleanArray, Float64Array, Int64Array, StringArray, UInt64Array,
+    Array, ArrayRef, AsArray, BooleanArray, Float64Array, Float64Builder, Int64Array, ListArray,
+    ListBuilder, StringArray, UInt64Array,
 };
-use arrow::datatypes::{Float64Type, Int64Type, TimestampNanosecondType, UInt64Type};
+use arrow::datatypes::{
+    DataType, Field, Float64Type, Int64Type, TimestampNanosecondType, UInt64Type,
+};
 use arrow::record_batch::RecordBatch;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::file::reader::{FileReader, SerializedFileReader};
@@ -27,17 +30,19 @@ struct Row {
     unsigned: Option<u64>,
     boolean: Option<bool>,
     text: Option<String>,
+    array: Option<Vec<i64>>,
 }
 
 const HOST: ColumnId = ColumnId(1);
 const REGION: ColumnId = ColumnId(2);
 /// Ids have a gap where another connection's column was claimed and never logged.
-const FIELDS: [(u32, &str, ColumnType); 6] = [
+const FIELDS: [(u32, &str, ColumnType); 7] = [
     (4, "float", ColumnType::Float),
     (5, "integer", ColumnType::Integer),
     (6, "unsigned", ColumnType::Unsigned),
     (7, "boolean", ColumnType::Boolean),
     (8, "text", ColumnType::String),
+    (10, "array", ColumnType::Array),
     (9, "unused", ColumnType::Float),
 ];
 
@@ -68,12 +73,13 @@ fn rows(model: &[Row], series: &SeriesSet) -> Rows {
             tags.iter().filter_map(|(id, v)| Some((*id, v.as_deref()?))).collect();
         series.intern(&set)
     };
-    let arrays: [ArrayRef; 5] = [
+    let arrays: [ArrayRef; 6] = [
         Arc::new(Float64Array::from_iter(model.iter().map(|r| r.float))),
         Arc::new(Int64Array::from_iter(model.iter().map(|r| r.integer))),
         Arc::new(UInt64Array::from_iter(model.iter().map(|r| r.unsigned))),
         Arc::new(BooleanArray::from_iter(model.iter().map(|r| r.boolean))),
         Arc::new(StringArray::from_iter(model.iter().map(|r| r.text.as_deref()))),
+        Arc::new(lists(model)),
     ];
     let columns = FIELDS.iter().zip(arrays).filter(|(_, a)| a.null_count() < a.len());
     Rows {
@@ -84,10 +90,28 @@ fn rows(model: &[Row], series: &SeriesSet) -> Rows {
     }
 }
 
+fn lists(model: &[Row]) -> ListArray {
+    let field = Field::new_list_field(DataType::Float64, false);
+    let mut lists = ListBuilder::new(Float64Builder::new()).with_field(field);
+    for row in model {
+        let elements = row.array.as_ref().map(|a| a.iter().map(|&element| Some(element as f64)));
+        lists.append_option(elements);
+    }
+    lists.finish()
+}
+
+fn list(batch: &RecordBatch, row: usize) -> Option<Vec<i64>> {
+    let lists = batch.column_by_name("array")?.as_list::<i32>();
+    let elements = |list: ArrayRef| {
+        list.as_primitive::<Float64Type>().values().iter().map(|&element| element as i64).collect()
+    };
+    lists.is_valid(row).then(|| elements(lists.value(row)))
+}
+
 fn from_batch(batch: &RecordBatch) -> Vec<Row> {
     let text = |name: &str| -> Vec<Option<String>> {
         let Some(array) = batch.column_by_name(name) else { return vec![None; batch.num_rows()] };
-        let array = arrow::compute::cast(array, &arrow::datatypes::DataType::Utf8).unwrap();
+        let array = arrow::compute::cast(array, &DataType::Utf8).unwrap();
         array.as_string::<i32>().iter().map(|v| v.map(str::to_owned)).collect()
     };
     let (host, region, string) = (text("host"), text("region"), text("text"));
@@ -109,6 +133,7 @@ fn from_batch(batch: &RecordBatch) -> Vec<Row> {
             unsigned: value!(as_primitive::<UInt64Type>, "unsigned", n),
             boolean: value!(as_boolean, "boolean", n),
             text: string[n].clone(),
+            array: list(batch, n),
         })
         .collect()
 }
@@ -166,8 +191,9 @@ prop_compose! {
         integer in prop::option::of(any::<i64>()),
         unsigned in prop::option::of(any::<u64>()),
         boolean in prop::option::of(any::<bool>()),
+        array in prop::option::of(prop::collection::vec(-9_i64..9, 0..4)),
     ) -> Row {
-        Row { time, host, region, float, integer, unsigned, boolean, text }
+        Row { time, host, region, float, integer, unsigned, boolean, text, array }
     }
 }
 
@@ -251,7 +277,7 @@ fn a_column_that_came_later_is_null_in_earlier_runs() {
     assert_eq!(read_run(&runs[0], &series), one(&old));
     let merged = Run::merge(&[&runs[0], &runs[1]]);
     assert_eq!(read_run(&merged, &series), [new, old]);
-    let time_and_host = merged.to_batch(&schema(), &series, Some(&[8, 0])).unwrap();
+    let time_and_host = merged.to_batch(&schema(), &series, Some(&[9, 0])).unwrap();
     assert_eq!(time_and_host.schema().field(0).name(), "time");
     assert_eq!(time_and_host.schema().field(1).name(), "host");
     assert_eq!(merged.to_batch(&schema(), &series, Some(&[])).unwrap().num_rows(), 2);
@@ -266,6 +292,7 @@ fn a_part_of_two_row_groups_with_many_distinct_tags_and_values_reads_back() {
             host: (n % 1000 != 0).then(|| format!("host-{}", n % 70_001)),
             integer: Some(n * 7_919),
             text: (n % 11 == 0).then(|| n.to_string()),
+            array: (n % 5 == 0).then(|| (0..n % 4).collect()),
             ..Row::default()
         })
         .collect();

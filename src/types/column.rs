@@ -18,6 +18,8 @@ pub enum ColumnType {
     Boolean = 5,
     /// UTF-8 text.
     String = 6,
+    /// One dimension of 64-bit IEEE floats, NaN and infinity among them.
+    Array = 7,
 }
 
 impl ColumnType {
@@ -31,6 +33,7 @@ impl ColumnType {
             4 => ColumnType::Unsigned,
             5 => ColumnType::Boolean,
             6 => ColumnType::String,
+            7 => ColumnType::Array,
             _ => return None,
         })
     }
@@ -45,6 +48,7 @@ impl ColumnType {
             ColumnType::Unsigned => "unsigned",
             ColumnType::Boolean => "boolean",
             ColumnType::String => "string",
+            ColumnType::Array => "array",
         }
     }
 }

@@ -96,7 +96,11 @@ pub(super) enum Values {
     Unsigned(Vec<u64>),
     Float(Vec<f64>),
     Boolean(BooleanBufferBuilder),
-    Text { lens: Vec<u32>, bytes: Vec<u8> },
+    /// Texts, or arrays of doubles, each of so many bytes.
+    Bytes {
+        lens: Vec<u32>,
+        bytes: Vec<u8>,
+    },
 }
 
 impl ColumnBuffer {
@@ -106,7 +110,9 @@ impl ColumnBuffer {
             ColumnType::Unsigned => Values::Unsigned(Vec::new()),
             ColumnType::Float => Values::Float(Vec::new()),
             ColumnType::Boolean => Values::Boolean(BooleanBufferBuilder::new(0)),
-            ColumnType::String => Values::Text { lens: Vec::new(), bytes: Vec::new() },
+            ColumnType::String | ColumnType::Array => {
+                Values::Bytes { lens: Vec::new(), bytes: Vec::new() }
+            }
             ColumnType::Tag => panic!("tags are written as series, never as a column"),
         };
         ColumnBuffer { id, ty, rows: 0, values, validity: None }
@@ -175,11 +181,22 @@ impl ColumnBuffer {
     /// Sets the value of `row`, of less than 4 GiB.
     #[inline]
     pub fn push_str(&mut self, row: usize, value: &str) {
+        self.push_bytes(row, ColumnType::String, value.as_bytes());
+    }
+
+    /// Sets the value of `row` to the doubles of `elements`, eight little-endian bytes each, of less than 4 GiB.
+    pub fn push_array(&mut self, row: usize, elements: &[u8]) {
+        assert!(elements.len().is_multiple_of(size_of::<f64>()), "an array holds whole doubles");
+        self.push_bytes(row, ColumnType::Array, elements);
+    }
+
+    #[inline]
+    fn push_bytes(&mut self, row: usize, ty: ColumnType, value: &[u8]) {
         self.reach(row);
         match &mut self.values {
-            Values::Text { lens, bytes } => {
+            Values::Bytes { lens, bytes } if self.ty == ty => {
                 lens.push(value.len() as u32);
-                bytes.extend_from_slice(value.as_bytes());
+                bytes.extend_from_slice(value);
             }
             _ => wrong_type(self.ty),
         }
@@ -212,7 +229,7 @@ impl ColumnBuffer {
         validity
             + match &self.values {
                 Values::Boolean(values) => values.len() / 8,
-                Values::Text { lens, bytes } => lens.len() * size_of::<u32>() + bytes.len(),
+                Values::Bytes { lens, bytes } => lens.len() * size_of::<u32>() + bytes.len(),
                 fixed => fixed.len() * size_of::<u64>(),
             }
     }
@@ -259,7 +276,7 @@ impl Values {
             Values::Unsigned(values) => values.len(),
             Values::Float(values) => values.len(),
             Values::Boolean(values) => values.len(),
-            Values::Text { lens, .. } => lens.len(),
+            Values::Bytes { lens, .. } => lens.len(),
         }
     }
 
@@ -269,7 +286,7 @@ impl Values {
             Values::Unsigned(values) => values.truncate(len),
             Values::Float(values) => values.truncate(len),
             Values::Boolean(values) => values.truncate(len),
-            Values::Text { lens, bytes } => {
+            Values::Bytes { lens, bytes } => {
                 let dropped: usize = lens.iter().skip(len).map(|&n| n as usize).sum();
                 bytes.truncate(bytes.len() - dropped);
                 lens.truncate(len);

@@ -9,11 +9,11 @@ use super::series::SeriesDefinitions;
 use crate::types::wire::Take;
 use crate::types::{ColumnId, ColumnType};
 use arrow::array::{
-    ArrayRef, BooleanArray, BooleanBufferBuilder, Float64Array, Int64Array, StringArray,
+    ArrayRef, BooleanArray, BooleanBufferBuilder, Float64Array, Int64Array, ListArray, StringArray,
     TimestampNanosecondArray, UInt64Array,
 };
 use arrow::buffer::{BooleanBuffer, Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
-use arrow::datatypes::ArrowNativeType;
+use arrow::datatypes::{ArrowNativeType, DataType, Field};
 use std::sync::Arc;
 
 /// The rows of a frame, in the order in which they came.
@@ -23,7 +23,7 @@ pub struct Rows {
     pub time: Vec<i64>,
     /// The series of each row: its number in the segment. Every one is known once `new_series` are.
     pub series: Vec<u32>,
-    /// The columns that have a value in some row, one entry a row, nulls as validity: `Timestamp(ns)`, `Float64`, `Int64`, `UInt64`, `Boolean` or `Utf8`.
+    /// The columns that have a value in some row, one entry a row, nulls as validity: `Timestamp(ns)`, `Float64`, `Int64`, `UInt64`, `Boolean`, `Utf8` or a `List` of `Float64`.
     pub columns: Vec<(ColumnId, ColumnType, ArrayRef)>,
     /// Series of the table in this segment that the cursor did not know.
     pub new_series: SeriesDefinitions,
@@ -96,7 +96,12 @@ fn take_column(take: &mut Take<'_>, column: &ColumnHeader, rows: usize) -> Optio
             Arc::new(Float64Array::try_new(spread(floats?, nulls), nulls.cloned()).ok()?)
         }
         ColumnType::Boolean => Arc::new(take_booleans(take, rows, count, nulls)?),
-        ColumnType::String => Arc::new(take_strings(take, count, column.packing, nulls)?),
+        ColumnType::String => {
+            let offsets = take_lens(take, count, column.packing, nulls)?;
+            let text = Buffer::from(take.slice(last(&offsets)?)?);
+            Arc::new(StringArray::try_new(offsets, text, nulls.cloned()).ok()?)
+        }
+        ColumnType::Array => Arc::new(take_arrays(take, count, column.packing, nulls)?),
         ColumnType::Tag => return None,
     })
 }
@@ -155,12 +160,13 @@ fn take_booleans(
     Some(BooleanArray::new(spread.finish(), Some(nulls.clone())))
 }
 
-fn take_strings(
+/// The offsets of values that have each a length.
+fn take_lens(
     take: &mut Take<'_>,
     count: usize,
     packing: Packing,
     nulls: Option<&NullBuffer>,
-) -> Option<StringArray> {
+) -> Option<OffsetBuffer<i32>> {
     let lens = spread_lens(take_packed(take, count, packing)?, nulls);
     let mut offsets = Vec::with_capacity(lens.len() + 1);
     let mut end = 0i32;
@@ -169,9 +175,32 @@ fn take_strings(
         end = end.checked_add(i32::try_from(len).ok()?)?;
         offsets.push(end);
     }
-    let text = Buffer::from(take.slice(usize::try_from(end).ok()?)?);
+    Some(OffsetBuffer::new(offsets.into()))
+}
+
+fn last(offsets: &[i32]) -> Option<usize> {
+    usize::try_from(*offsets.last()?).ok()
+}
+
+/// Arrays of doubles, whose lengths are in bytes.
+fn take_arrays(
+    take: &mut Take<'_>,
+    count: usize,
+    packing: Packing,
+    nulls: Option<&NullBuffer>,
+) -> Option<ListArray> {
+    const WIDTH: usize = size_of::<f64>();
+    let bytes = take_lens(take, count, packing, nulls)?;
+    if bytes.iter().any(|&offset| !(offset as usize).is_multiple_of(WIDTH)) {
+        return None;
+    }
+    let offsets: Vec<i32> = bytes.iter().map(|offset| offset / WIDTH as i32).collect();
+    let elements =
+        take_chunks(take, last(&offsets)?, |bytes| f64::from_bits(u64::from_le_bytes(bytes)))?;
+    let elements = Arc::new(Float64Array::from(elements));
+    let field = Arc::new(Field::new_list_field(DataType::Float64, false));
     let offsets = OffsetBuffer::new(offsets.into());
-    StringArray::try_new(offsets, text, nulls.cloned()).ok()
+    ListArray::try_new(field, offsets, elements, nulls.cloned()).ok()
 }
 
 fn spread_lens(lens: Vec<u32>, nulls: Option<&NullBuffer>) -> Vec<u32> {

@@ -6,9 +6,10 @@ use crate::io::Fs;
 use crate::io::sim::SimDisk;
 use crate::types::{ColumnId, ColumnType, SegmentId, TableId, WriterId};
 use arrow::array::{
-    Array, ArrayRef, AsArray, BooleanArray, Float64Array, Int64Array, StringArray,
-    TimestampNanosecondArray, UInt64Array,
+    Array, ArrayRef, AsArray, BooleanArray, Float64Array, Float64Builder, Int64Array, ListBuilder,
+    StringArray, TimestampNanosecondArray, UInt64Array,
 };
+use arrow::datatypes::{DataType, Field};
 use bytes::Bytes;
 use proptest::prelude::*;
 use std::path::PathBuf;
@@ -89,13 +90,14 @@ fn read(wal: &Wal, frame: &FrameMeta) -> Result<Rows, WalError> {
 
 type Cell = Option<u64>;
 
-const COLUMNS: [ColumnType; 6] = [
+const COLUMNS: [ColumnType; 7] = [
     ColumnType::Timestamp,
     ColumnType::Integer,
     ColumnType::Unsigned,
     ColumnType::Float,
     ColumnType::Boolean,
     ColumnType::String,
+    ColumnType::Array,
 ];
 
 fn push(column: &mut ColumnBuffer, row: usize, bits: u64) {
@@ -104,12 +106,20 @@ fn push(column: &mut ColumnBuffer, row: usize, bits: u64) {
         ColumnType::Unsigned => column.push_u64(row, bits),
         ColumnType::Float => column.push_f64(row, bits as f64 / 3.0),
         ColumnType::Boolean => column.push_bool(row, bits % 2 == 1),
+        ColumnType::Array => column.push_array(
+            row,
+            elements(bits).map(f64::to_le_bytes).collect::<Vec<_>>().as_flattened(),
+        ),
         _ => column.push_str(row, &text(bits)),
     }
 }
 
 fn text(bits: u64) -> String {
     "é".repeat((bits % 7) as usize) + &bits.to_string()
+}
+
+fn elements(bits: u64) -> impl Iterator<Item = f64> {
+    (0..bits % 5).map(move |n| (bits / 3) as f64 / (n + 1) as f64)
 }
 
 fn array(ty: ColumnType, cells: &[Cell]) -> ArrayRef {
@@ -127,6 +137,12 @@ fn array(ty: ColumnType, cells: &[Cell]) -> ArrayRef {
         }
         ColumnType::Boolean => {
             Arc::new(BooleanArray::from_iter(cells.map(|c| c.map(|bits| bits % 2 == 1))))
+        }
+        ColumnType::Array => {
+            let field = Field::new_list_field(DataType::Float64, false);
+            let mut lists = ListBuilder::new(Float64Builder::new()).with_field(field);
+            cells.for_each(|c| lists.append_option(c.map(|bits| elements(bits).map(Some))));
+            Arc::new(lists.finish())
         }
         _ => Arc::new(StringArray::from_iter(cells.map(|c| c.map(text)))),
     }

@@ -40,11 +40,11 @@ def wait_until(what, check, seconds=60.0, step=0.05):
 
 
 class Env:
-    """One test's folder, and every process it started; how many sudden ends it is to bring about."""
+    """One test's folder, and every process it started; how many sudden ends and how much rubbish it is to bring about."""
 
-    def __init__(self, binary, tmp, cache, kills=30, cuts=5):
+    def __init__(self, binary, tmp, cache, kills=30, cuts=5, abuse=64):
         self.binary, self.tmp, self.cache = binary, tmp, cache
-        self.kills, self.cuts = kills, cuts
+        self.kills, self.cuts, self.abuse = kills, cuts, abuse
         self.processes = []
 
     def peer(self, name):

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""End-to-end tests with real programs: Telegraf, DuckDB, Prometheus and promtool, curl-like HTTP, kill -9.
+"""End-to-end tests with real programs: Telegraf, QuestDB's client, DuckDB, Prometheus and promtool, curl-like HTTP, kill -9.
 
   python3 tests/e2e/run.py --binary target/debug/headwater [NAME ...]
 
@@ -7,7 +7,7 @@ Each test starts servers of its own on loopback ports it picks, in a temporary f
 is installed by scripts/peers into --cache (default: target/peers); a peer that cannot be had fails its test, loudly. Only the virtual machine
 of `powercut` may be missing: then the last lines of the run say that it was left out.
 
-A long run of sudden ends: --kills 1000 kill, --cuts 100 powercut.
+A long run of sudden ends: --kills 1000 kill, --cuts 100 powercut. A long run of rubbish: --abuse 1024 abuse.
 """
 import argparse
 import pathlib
@@ -19,10 +19,12 @@ import traceback
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 import harness  # noqa: E402
+import test_abuse  # noqa: E402
 import test_duckdb  # noqa: E402
 import test_kill  # noqa: E402
 import test_powercut  # noqa: E402
 import test_prometheus  # noqa: E402
+import test_questdb_client  # noqa: E402
 import test_samples  # noqa: E402
 import test_telegraf  # noqa: E402
 import test_trouble  # noqa: E402
@@ -37,8 +39,10 @@ TESTS = [
     ("lost-folder", test_trouble.a_folder_that_goes_away_stops_the_server),
     ("failed-sync", test_trouble.a_failed_sync_ends_the_process_before_anything_is_acknowledged),
     ("powercut", test_powercut.acknowledged_rows_survive_power_cuts),
+    ("abuse", test_abuse.rubbish_leaves_the_server_up_and_its_memory_bounded),
     ("duckdb", test_duckdb.duckdb_agrees_while_ingesting_and_after_a_stop),
     ("prometheus", test_prometheus.prometheus_scrapes_and_every_panel_has_data),
+    ("questdb_client", test_questdb_client.questdb_clients_rows_come_out_value_by_value),
     ("telegraf", test_telegraf.telegraf_streams_through_a_restart_and_a_bad_line),
 ]
 
@@ -49,6 +53,7 @@ def main():
     parser.add_argument("--cache", default="target/peers", type=pathlib.Path)
     parser.add_argument("--kills", default=30, type=int, help="SIGKILLs of the test `kill`")
     parser.add_argument("--cuts", default=5, type=int, help="power cuts of the test `powercut`")
+    parser.add_argument("--abuse", default=64, type=int, help="MiB of each kind of rubbish of the test `abuse`")
     parser.add_argument("names", nargs="*", help=f"of: {', '.join(n for n, _ in TESTS)}")
     args = parser.parse_args()
     unknown = set(args.names) - {n for n, _ in TESTS}
@@ -63,7 +68,7 @@ def main():
             continue
         start = time.monotonic()
         with tempfile.TemporaryDirectory(prefix=f"headwater-{name}-") as tmp:
-            env = harness.Env(args.binary.resolve(), pathlib.Path(tmp), args.cache.resolve(), args.kills, args.cuts)
+            env = harness.Env(args.binary.resolve(), pathlib.Path(tmp), args.cache.resolve(), args.kills, args.cuts, args.abuse)
             try:
                 test(env)
                 passed += 1

@@ -10,7 +10,7 @@ fn rules() -> impl Strategy<Value = Rules> {
     let precision = prop_oneof![Just(Precision::Nanosecond), Just(Precision::Second)];
     let limits = prop_oneof![
         Just(Limits::default()),
-        Just(Limits { line_bytes: 40, name_bytes: 4, string_bytes: 5, pairs: 3 })
+        Just(Limits { line_bytes: 40, name_bytes: 4, string_bytes: 5, tags: 2, fields: 2 })
     ];
     (dialect, precision, limits).prop_map(|(dialect, precision, limits)| Rules {
         limits,
@@ -61,9 +61,40 @@ fn outline() -> impl Strategy<Value = Vec<u8>> {
     )
 }
 
+/// Binary values, right and wrong.
+fn binary() -> impl Strategy<Value = Vec<u8>> {
+    let array = |length: u8, bytes: Vec<u8>| {
+        [&[14, 10, 1, length, 0, 0, 0], &bytes[..usize::from(length) * 8]].concat()
+    };
+    prop_oneof![
+        2 => any::<[u8; 8]>().prop_map(|bytes| [&[16], &bytes[..]].concat()),
+        2 => (0_u8..4, prop::collection::vec(any::<u8>(), 32)).prop_map(move |(n, b)| array(n, b)),
+        1 => prop::collection::vec(prop_oneof![Just(14), Just(10), 0_u8..24, any::<u8>()], 0..14),
+    ]
+}
+
+/// A line in which binary values stand for some of the others.
+fn with_binary() -> impl Strategy<Value = Vec<u8>> {
+    (outline(), prop::collection::vec((any::<prop::sample::Index>(), binary()), 1..3)).prop_map(
+        |(mut line, values)| {
+            for (place, value) in values {
+                let ends: Vec<usize> = (0..line.len()).filter(|&at| line[at] == b'=').collect();
+                let at = ends[place.index(ends.len())] + 1;
+                let end = line[at..]
+                    .iter()
+                    .position(|b| b", \n".contains(b))
+                    .map_or(line.len(), |n| at + n);
+                line.splice(at..end, [&b"="[..], &value].concat());
+            }
+            line
+        },
+    )
+}
+
 fn arbitrary_line() -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![
         3 => outline(),
+        2 => with_binary(),
         2 => prop::collection::vec(piece(), 0..24).prop_map(|pieces| pieces.concat().into_bytes()),
         1 => prop::collection::vec(any::<u8>(), 0..64),
     ]
@@ -79,6 +110,7 @@ fn own_row() -> impl Strategy<Value = Row> {
         any::<i64>().prop_map(Value::Timestamp),
         any::<bool>().prop_map(Value::Boolean),
         any::<String>().prop_map(Value::String),
+        prop::collection::vec(any::<u64>(), 0..4).prop_map(Value::Array),
     ];
     let tags = prop::collection::btree_map(name(), name(), 0..40);
     let fields = prop::collection::btree_map(name(), value, 1..40);

@@ -80,8 +80,8 @@ fn values_have_the_types_that_the_document_gives_them() {
     let mut parser = parser(Rules::default());
     for row in table("## Values") {
         for value in row[0].split("` `").map(|code| code.trim_matches('`')) {
-            let line = format!("m v={value}");
-            let parsed = by_parser(&mut parser, line.as_bytes()).ok().flatten().expect("a row");
+            let line = [b"m v=", &bytes(value)[..]].concat();
+            let parsed = by_parser(&mut parser, &line).ok().flatten().expect("a row");
             let name = match parsed.fields[0].1 {
                 Value::Float(_) => "float",
                 Value::Integer(_) => "integer",
@@ -89,8 +89,9 @@ fn values_have_the_types_that_the_document_gives_them() {
                 Value::Boolean(_) => "boolean",
                 Value::String(_) => "string",
                 Value::Timestamp(_) => "timestamp",
+                Value::Array(_) => "array",
             };
-            assert_eq!(name, row[1], "{line}");
+            assert_eq!(name, row[1], "{value}");
         }
     }
 }

@@ -4,7 +4,9 @@
 
 use headwater::codec::encode::{EncodeError, encode_line};
 use headwater::codec::grammar::{Row, Rules, Value};
-use headwater::codec::{Cursor, FieldValue, Item, LineSplitter, Next, Parser, Reason, Split};
+use headwater::codec::{
+    Cursor, Doubles, FieldValue, Item, LineSplitter, Next, Parser, Reason, Split,
+};
 
 /// What a line turned out to be: a row, nothing, or refused.
 pub type Outcome = Result<Option<Row>, Reason>;
@@ -102,8 +104,9 @@ fn known_field(parser: &mut Parser, key: &[u8]) -> Option<String> {
 /// A session knows the column's type; here, each is tried.
 fn any_value(cursor: &mut Cursor<'_>) -> Option<(Value, Next)> {
     type Read = fn(&mut Cursor<'_>) -> Option<Value>;
-    let reads: [Read; 5] = [
+    let reads: [Read; 6] = [
         |c| c.string().map(|v| Value::String(v.to_owned())),
+        |c| c.instant().map(Value::Timestamp),
         |c| c.integer().map(Value::Integer),
         |c| c.unsigned().map(Value::Unsigned),
         |c| c.boolean().map(Value::Boolean),
@@ -140,13 +143,22 @@ fn same<T: PartialEq + std::fmt::Debug>(a: &T, b: &T) -> bool {
 /// The row as a line with its newline.
 pub fn encode(row: &Row) -> Result<Vec<u8>, EncodeError> {
     let tags: Vec<_> = row.tags.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
-    let fields: Vec<_> = row.fields.iter().map(|(k, v)| (k.as_str(), borrow(v))).collect();
+    let arrays: Vec<Vec<[u8; 8]>> = row.fields.iter().map(|(_, value)| elements(value)).collect();
+    let fields = row.fields.iter().zip(&arrays);
+    let fields: Vec<_> = fields.map(|((k, v), array)| (k.as_str(), borrow(v, array))).collect();
     let mut line = Vec::new();
     encode_line(&mut line, &row.measurement, &tags, &fields, row.timestamp)?;
     Ok(line)
 }
 
-fn borrow(value: &Value) -> FieldValue<'_> {
+fn elements(value: &Value) -> Vec<[u8; 8]> {
+    match value {
+        Value::Array(bits) => bits.iter().map(|bits| bits.to_le_bytes()).collect(),
+        _ => Vec::new(),
+    }
+}
+
+fn borrow<'a>(value: &'a Value, elements: &'a [[u8; 8]]) -> FieldValue<'a> {
     match value {
         Value::Float(v) => FieldValue::Float(*v),
         Value::Integer(v) => FieldValue::Integer(*v),
@@ -154,5 +166,6 @@ fn borrow(value: &Value) -> FieldValue<'_> {
         Value::Boolean(v) => FieldValue::Boolean(*v),
         Value::String(v) => FieldValue::String(v),
         Value::Timestamp(v) => FieldValue::Timestamp(*v),
+        Value::Array(_) => FieldValue::Array(Doubles::new(elements)),
     }
 }

@@ -27,7 +27,7 @@ fn open_with(config: EngineConfig) -> Arc<Engine> {
 }
 
 fn session(engine: &Engine) -> Session {
-    let origin = Origin { peer: "test".to_owned(), precision: Precision::Nanosecond };
+    let origin = Origin { peer: "test".into(), precision: Precision::Nanosecond };
     engine.session(DEFAULT_DATABASE.into(), origin)
 }
 
@@ -118,14 +118,16 @@ fn a_bad_line_costs_itself_only() {
 fn connections_that_claim_a_column_with_two_types_agree_and_every_acknowledged_row_is_there() {
     let dir = tempfile::tempdir().unwrap();
     let engine = open(dir.path());
+    let together = std::sync::Barrier::new(16);
     let accepted: u64 = std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..8)
+        let workers: Vec<_> = (0..16)
             .map(|worker| {
-                let engine = &engine;
+                let (engine, together) = (&engine, &together);
                 scope.spawn(move || {
                     let mut session = session(engine);
                     let mut accepted = 0;
                     for column in 0..50 {
+                        together.wait();
                         let value = if worker % 2 == 0 { "1i" } else { "\"text\"" };
                         let line = format!("race,w=w{worker} c{column}={value} {column}\n");
                         accepted += send(&mut session, &line).lines;
@@ -136,8 +138,37 @@ fn connections_that_claim_a_column_with_two_types_agree_and_every_acknowledged_r
             .collect();
         workers.into_iter().map(|w| w.join().unwrap()).sum()
     });
-    assert!(accepted >= 50 * 4, "each column's winner has four connections: {accepted}");
+    assert_eq!(accepted, 50 * 8, "each column's winner has eight connections");
     await_rows(&engine, "race", accepted);
+}
+
+#[test]
+fn columns_added_in_the_midst_of_streams_lose_no_row_of_any() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = open(dir.path());
+    std::thread::scope(|scope| {
+        for stream in 0..4 {
+            let engine = &engine;
+            scope.spawn(move || {
+                let mut session = session(engine);
+                for n in 0..100 {
+                    // Every other stream adds columns, some within a commit and some that another has added, too.
+                    let new = match stream % 2 {
+                        0 => String::new(),
+                        _ => format!("grown,s=s{stream} c{}=1i,v={n}i\n", n * 3 / stream),
+                    };
+                    let lines =
+                        format!("grown,s=s{stream} v={n}i\n{new}grown,s=s{stream} v={n}i\n");
+                    let counts = send(&mut session, &lines);
+                    assert_eq!(
+                        (counts.lines, counts.rejected),
+                        (2 + u64::from(!new.is_empty()), 0)
+                    );
+                }
+            });
+        }
+    });
+    await_rows(&engine, "grown", 4 * 200 + 2 * 100);
 }
 
 #[test]
@@ -197,7 +228,7 @@ fn any_fragmentation_gives_the_same_rows() {
     let engine = open(dir.path());
     let text = "a,t=x v=1,s=\"two\nlines\" 1\nb v=t\n# c\n\na,t=y\\ z v=2 2\r\n".as_bytes();
     for (name, step) in [("one", 1), ("three", 3), ("all", text.len())] {
-        let origin = Origin { peer: "test".to_owned(), precision: Precision::Nanosecond };
+        let origin = Origin { peer: "test".into(), precision: Precision::Nanosecond };
         let mut session = engine.session(name.into(), origin);
         block_on(session.ready());
         let mut buffer = BytesMut::new();

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
 
+mod allocations;
 mod apply_flush;
 mod apply_lab;
 mod apply_removal;
@@ -13,6 +14,7 @@ mod codec_docs;
 mod codec_limits;
 mod codec_support;
 mod engine;
+mod lines;
 mod segment_golden;
 mod server_http;
 mod server_ilp;

@@ -26,6 +26,7 @@ pub(in crate::query) fn questdb_type(ty: &DataType) -> &'static str {
         DataType::Int64 | DataType::UInt32 | DataType::UInt64 => "LONG",
         DataType::Float16 | DataType::Float32 => "FLOAT",
         DataType::Float64 => "DOUBLE",
+        DataType::List(element) if element.data_type().is_floating() => "DOUBLE[]",
         DataType::Decimal32(..)
         | DataType::Decimal64(..)
         | DataType::Decimal128(..)
@@ -131,6 +132,10 @@ impl Exec {
                 _ if column.array.is_null(row) => out.extend_from_slice(b"null"),
                 Spelling::Float if !is_number() => out.extend_from_slice(b"null"),
                 Spelling::Literal | Spelling::Float => out.extend_from_slice(self.text.as_bytes()),
+                Spelling::Floats => {
+                    let finite = self.text.replace("NaN", "null").replace("-inf", "null");
+                    out.extend_from_slice(finite.replace("inf", "null").as_bytes());
+                }
                 Spelling::Quoted => {
                     serde_json::to_writer(&mut *out, &self.text).map_err(|error| broken(&error))?;
                 }
@@ -184,6 +189,8 @@ enum Spelling {
     Literal,
     /// As it is when it is finite.
     Float,
+    /// As it is, elements that are not finite as nulls.
+    Floats,
     /// As a string.
     Quoted,
 }
@@ -202,6 +209,7 @@ impl<'a> Column<'a> {
         let spelling = match array.data_type() {
             DataType::Boolean => Spelling::Literal,
             ty if ty.is_floating() => Spelling::Float,
+            DataType::List(element) if element.data_type().is_floating() => Spelling::Floats,
             ty if ty.is_integer() || ty.is_decimal() => Spelling::Literal,
             _ => Spelling::Quoted,
         };

@@ -2,14 +2,17 @@
 
 use super::{Writer, broken};
 use crate::query::{ErrorKind, QueryError};
-use arrow::array::RecordBatch;
+use arrow::array::{Array, ArrayRef, RecordBatch, RecordBatchOptions, StringArray};
 use arrow::csv::WriterBuilder;
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{Field, Schema, SchemaRef};
+use arrow::error::ArrowError;
 use arrow::json::writer::{ArrayWriter, LineDelimitedWriter};
+use arrow::util::display::{ArrayFormatter, FormatOptions};
 use arrow::util::pretty::pretty_format_batches_with_schema;
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
+use std::sync::Arc;
 
 /// A table of more cells is refused: it is held in memory, and nobody reads it.
 const TABLE_CELLS_MAX: usize = 500_000;
@@ -59,7 +62,7 @@ pub(super) struct Csv {
 impl Csv {
     pub(super) fn new(schema: &SchemaRef) -> Result<Csv, QueryError> {
         let mut header = Vec::new();
-        let empty = RecordBatch::new_empty(schema.clone());
+        let empty = flat(&RecordBatch::new_empty(schema.clone()))?;
         let mut writer = WriterBuilder::new().with_header(true).build(&mut header);
         writer.write(&empty).map_err(|error| broken(&error))?;
         drop(writer);
@@ -71,13 +74,38 @@ impl Writer for Csv {
     fn batch(&mut self, batch: &RecordBatch, out: &mut Vec<u8>) -> Result<(), QueryError> {
         out.append(&mut self.header);
         let mut writer = WriterBuilder::new().with_header(false).build(out);
-        writer.write(batch).map_err(|error| broken(&error))
+        writer.write(&flat(batch)?).map_err(|error| broken(&error))
     }
 
     fn end(&mut self, out: &mut Vec<u8>) -> Result<(), QueryError> {
         out.append(&mut self.header);
         Ok(())
     }
+}
+
+/// The batch with arrays as text, since a field of CSV has no parts.
+fn flat(batch: &RecordBatch) -> Result<RecordBatch, QueryError> {
+    let options = FormatOptions::default();
+    let schema = batch.schema();
+    let columns = batch.columns().iter().zip(schema.fields()).map(|(array, field)| {
+        if !array.data_type().is_nested() {
+            return Ok((field.name().clone(), array.clone()));
+        }
+        let values = ArrayFormatter::try_new(array, &options)?;
+        let text = |row| array.is_valid(row).then(|| values.value(row).to_string());
+        let texts: StringArray = (0..array.len()).map(text).collect();
+        Ok((field.name().clone(), Arc::new(texts) as ArrayRef))
+    });
+    let columns: Result<Vec<_>, ArrowError> = columns.collect();
+    let columns = columns.map_err(|error| broken(&error))?;
+    let fields: Vec<Field> = columns
+        .iter()
+        .map(|(name, array)| Field::new(name, array.data_type().clone(), true))
+        .collect();
+    let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+    let arrays = columns.into_iter().map(|(_, array)| array).collect();
+    RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), arrays, &options)
+        .map_err(|error| broken(&error))
 }
 
 pub(super) struct Parquet(ArrowWriter<Vec<u8>>);

@@ -4,8 +4,8 @@
 
 use crate::io::Fs;
 use crate::query::{
-    Command, CommandError, Format, Output, Pending, QueryConfig, QueryEngine, QueryError, Source,
-    TableStatus,
+    Command, CommandError, Format, Output, Pending, QueryConfig, QueryEngine, QueryError,
+    RejectedLine, Source, TableStatus,
 };
 use crate::schema::{ColumnDef, TableDef};
 use crate::storage::{
@@ -159,6 +159,22 @@ impl Source for TestSource {
             memory_pressure: 0,
         });
         status.collect()
+    }
+
+    fn rejected_lines(&self) -> Vec<Arc<RejectedLine>> {
+        let line = RejectedLine {
+            time: 7,
+            database: "public".into(),
+            table: None,
+            peer: "192.0.2.1:5".into(),
+            connection: 3,
+            line: 4,
+            offset: 50,
+            reason: "bad_value",
+            detail: "no value".to_owned(),
+            excerpt: "cpu v=x".to_owned(),
+        };
+        vec![Arc::new(line)]
     }
 
     fn execute<'a>(

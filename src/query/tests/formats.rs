@@ -4,19 +4,28 @@ use super::answers::cpu;
 use super::fixture::*;
 use crate::query::{ErrorKind, Format, Page};
 use crate::types::ColumnType;
-use arrow::array::{BooleanArray, Float64Array, StringArray, UInt64Array};
+use arrow::array::{
+    BooleanArray, Float64Array, Float64Builder, ListBuilder, StringArray, UInt64Array,
+};
+use arrow::datatypes::{DataType, Field};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use std::sync::Arc;
 
 /// A table with every type, a null in each column, and text that every format has to escape.
 fn kinds(tables: &std::path::Path) -> TestTable {
     let text = "a \"b\",\nc\\é";
+    let field = Field::new_list_field(DataType::Float64, false);
+    let mut array = ListBuilder::new(Float64Builder::new()).with_field(field);
+    array.append_value([Some(1.5), Some(2.0)]);
+    array.append_null();
+    let array = array.finish();
     TestTable::new(tables, 5, "kinds")
         .column(1, "tag", ColumnType::Tag)
         .column(2, "f", ColumnType::Float)
         .column(3, "u", ColumnType::Unsigned)
         .column(4, "b", ColumnType::Boolean)
         .column(5, "s", ColumnType::String)
+        .column(6, "a", ColumnType::Array)
         .tail(
             &[(DAY + 1, &[(1, text)]), (DAY + SECOND, &[])],
             vec![
@@ -24,6 +33,7 @@ fn kinds(tables: &std::path::Path) -> TestTable {
                 (3, Arc::new(UInt64Array::from(vec![Some(u64::MAX), None]))),
                 (4, Arc::new(BooleanArray::from(vec![Some(true), None]))),
                 (5, Arc::new(StringArray::from(vec![Some(text), None]))),
+                (6, Arc::new(array)),
             ],
         )
 }
@@ -37,19 +47,19 @@ async fn every_format_spells_every_type() {
     for (format, expect) in [
         (
             Format::Json,
-            r#"[{"tag":"a \"b\",\nc\\é","f":1.0e300,"u":18446744073709551615,"b":true,"s":"a \"b\",\nc\\é","time":"2026-11-22T00:00:00.000000001"},{"time":"2026-11-22T00:00:01"}]"#,
+            r#"[{"tag":"a \"b\",\nc\\é","f":1.0e300,"u":18446744073709551615,"b":true,"s":"a \"b\",\nc\\é","a":[1.5,2.0],"time":"2026-11-22T00:00:00.000000001"},{"time":"2026-11-22T00:00:01"}]"#,
         ),
         (
             Format::JsonLines,
-            "{\"tag\":\"a \\\"b\\\",\\nc\\\\é\",\"f\":1.0e300,\"u\":18446744073709551615,\"b\":true,\"s\":\"a \\\"b\\\",\\nc\\\\é\",\"time\":\"2026-11-22T00:00:00.000000001\"}\n{\"time\":\"2026-11-22T00:00:01\"}\n",
+            "{\"tag\":\"a \\\"b\\\",\\nc\\\\é\",\"f\":1.0e300,\"u\":18446744073709551615,\"b\":true,\"s\":\"a \\\"b\\\",\\nc\\\\é\",\"a\":[1.5,2.0],\"time\":\"2026-11-22T00:00:00.000000001\"}\n{\"time\":\"2026-11-22T00:00:01\"}\n",
         ),
         (
             Format::Csv,
-            "tag,f,u,b,s,time\n\"a \"\"b\"\",\nc\\é\",1e300,18446744073709551615,true,\"a \"\"b\"\",\nc\\é\",2026-11-22T00:00:00.000000001\n,,,,,2026-11-22T00:00:01\n",
+            "tag,f,u,b,s,a,time\n\"a \"\"b\"\",\nc\\é\",1e300,18446744073709551615,true,\"a \"\"b\"\",\nc\\é\",\"[1.5, 2.0]\",2026-11-22T00:00:00.000000001\n,,,,,,2026-11-22T00:00:01\n",
         ),
         (
             Format::QuestDb(Page::default()),
-            r#"{"query":"SELECT * FROM kinds ORDER BY time","columns":[{"name":"tag","type":"SYMBOL"},{"name":"f","type":"DOUBLE"},{"name":"u","type":"LONG"},{"name":"b","type":"BOOLEAN"},{"name":"s","type":"VARCHAR"},{"name":"time","type":"TIMESTAMP_NS"}],"timestamp":5,"dataset":[["a \"b\",\nc\\é",1e300,18446744073709551615,true,"a \"b\",\nc\\é","2026-11-22T00:00:00.000000001Z"],[null,null,null,null,null,"2026-11-22T00:00:01.000000000Z"]],"count":2}"#,
+            r#"{"query":"SELECT * FROM kinds ORDER BY time","columns":[{"name":"tag","type":"SYMBOL"},{"name":"f","type":"DOUBLE"},{"name":"u","type":"LONG"},{"name":"b","type":"BOOLEAN"},{"name":"s","type":"VARCHAR"},{"name":"a","type":"DOUBLE[]"},{"name":"time","type":"TIMESTAMP_NS"}],"timestamp":6,"dataset":[["a \"b\",\nc\\é",1e300,18446744073709551615,true,"a \"b\",\nc\\é",[1.5, 2.0],"2026-11-22T00:00:00.000000001Z"],[null,null,null,null,null,null,"2026-11-22T00:00:01.000000000Z"]],"count":2}"#,
         ),
     ] {
         assert_eq!(text(&engine, format, ALL).await, expect, "{format:?}");
@@ -62,7 +72,7 @@ async fn a_parquet_answer_can_be_read_back() {
     let engine = engine(&TestSource::of([kinds(dir.path()), cpu(dir.path())]));
     let file = bytes(&engine, Format::Parquet, ALL).await.unwrap();
     let reader = ParquetRecordBatchReaderBuilder::try_new(bytes::Bytes::from(file)).unwrap();
-    assert_eq!(reader.schema().fields().len(), 6);
+    assert_eq!(reader.schema().fields().len(), 7);
     let rows: usize = reader.build().unwrap().map(|batch| batch.unwrap().num_rows()).sum();
     assert_eq!(rows, 2);
 

@@ -80,6 +80,20 @@ async fn columns_and_partitions_of_a_table_are_listed() {
 }
 
 #[tokio::test]
+async fn refused_lines_are_a_table_of_the_database_system() {
+    let engine = engine(&TestSource::of([]));
+    let sql = "SELECT database, \"table\", peer, connection, line, \"offset\", reason, detail, excerpt \
+               FROM system.rejected_lines WHERE reason = 'bad_value'";
+    let expect = "\
+database,table,peer,connection,line,offset,reason,detail,excerpt
+public,,192.0.2.1:5,3,4,50,bad_value,no value,cpu v=x
+";
+    assert_eq!(text(&engine, Format::Csv, sql).await, expect);
+    let sql = "SELECT table_name FROM information_schema.tables WHERE table_schema = 'system'";
+    assert_eq!(text(&engine, Format::Csv, sql).await, "table_name\nrejected_lines\n");
+}
+
+#[tokio::test]
 async fn write_reports_look_as_the_plugin_page_shows_them() {
     let dir = tempfile::tempdir().unwrap();
     let at = DAY + 9 * 3600 * SECOND;

@@ -3,15 +3,22 @@
 use super::App;
 use crate::server::listener::Acceptor;
 use axum::Router;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use socket2::SockRef;
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+
+/// Who sent a request, for handlers.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Peer(pub(super) SocketAddr);
 
 /// Bounds of one connection.
 #[derive(Clone, Copy, Debug)]
@@ -35,11 +42,18 @@ pub(in crate::server) async fn serve(
     let router = app.router();
     let bounds = Bounds { timeout, drain };
     let acceptor = Acceptor { name: "http", connections_max, on_refused: || {} };
-    let serve = move |stream, _, stop| connection(router.clone(), stream, bounds, stop);
+    let serve =
+        move |stream, peer, stop| connection(router.clone(), stream, Peer(peer), bounds, stop);
     acceptor.run(listener, stop, tasks, serve).await;
 }
 
-async fn connection(router: Router, stream: TcpStream, bounds: Bounds, stop: CancellationToken) {
+async fn connection(
+    router: Router,
+    stream: TcpStream,
+    peer: Peer,
+    bounds: Bounds,
+    stop: CancellationToken,
+) {
     // A peer that stops reading leaves its answer in our memory; the kernel ends the connection then.
     #[cfg(target_os = "linux")]
     if let Err(error) = SockRef::from(&stream).set_tcp_user_timeout(Some(bounds.timeout)) {
@@ -49,8 +63,12 @@ async fn connection(router: Router, stream: TcpStream, bounds: Bounds, stop: Can
     http.timer(TokioTimer::new())
         .header_read_timeout(bounds.timeout)
         .max_buf_size(BUFFER_BYTES_MAX);
-    let mut serving =
-        pin!(http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router)));
+    let inner = TowerToHyperService::new(router);
+    let service = service_fn(move |mut request: hyper::Request<Incoming>| {
+        request.extensions_mut().insert(peer);
+        inner.call(request)
+    });
+    let mut serving = pin!(http.serve_connection(TokioIo::new(stream), service));
     let ended = tokio::select! {
         ended = serving.as_mut() => ended,
         () = stop.cancelled() => {

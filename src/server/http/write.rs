@@ -1,13 +1,14 @@
 //! Writes: all lines of a request, durable before the answer, refused ones named by line.
 
 use super::app::{Shared, json, refuse};
+use super::serve::Peer;
 use crate::codec::Precision;
 use crate::engine::{IngestError, Rejected, WriteOutcome};
 use axum::body::Body;
-use axum::extract::{Query, State};
+use axum::extract::{Extension, Query, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json as object};
 use std::sync::Arc;
 
@@ -30,35 +31,39 @@ enum Shape {
 /// `POST /write`
 pub(super) async fn v1(
     app: Shared,
+    peer: Extension<Peer>,
     parameters: Query<Parameters>,
     headers: HeaderMap,
     body: Body,
 ) -> Response {
-    write(app, parameters, headers, body, Shape::V1).await
+    write(app, peer, parameters, headers, body, Shape::V1).await
 }
 
 /// `POST /api/v2/write`
 pub(super) async fn v2(
     app: Shared,
+    peer: Extension<Peer>,
     parameters: Query<Parameters>,
     headers: HeaderMap,
     body: Body,
 ) -> Response {
-    write(app, parameters, headers, body, Shape::V2).await
+    write(app, peer, parameters, headers, body, Shape::V2).await
 }
 
 /// `POST /api/v3/write_lp`
 pub(super) async fn v3(
     app: Shared,
+    peer: Extension<Peer>,
     parameters: Query<Parameters>,
     headers: HeaderMap,
     body: Body,
 ) -> Response {
-    write(app, parameters, headers, body, Shape::V3).await
+    write(app, peer, parameters, headers, body, Shape::V3).await
 }
 
 async fn write(
     State(app): Shared,
+    Extension(Peer(peer)): Extension<Peer>,
     Query(parameters): Query<Parameters>,
     headers: HeaderMap,
     body: Body,
@@ -95,9 +100,15 @@ async fn write(
         Err(e) if e.status() == StatusCode::SERVICE_UNAVAILABLE => return later(shape, e),
         Err(e) => return fault(shape, e.status(), e),
     };
-    match app.engine.write_lines(database, "http".to_owned(), precision, body.as_slice()).await {
+    let peer = peer.to_string().into();
+    match app.engine.write_lines(database, peer, precision, body.as_slice()).await {
         Ok(outcome) if outcome.rejected == 0 => StatusCode::NO_CONTENT.into_response(),
-        Ok(outcome) => json(StatusCode::BAD_REQUEST, &partial(shape, &outcome)),
+        Ok(outcome) => {
+            let body = serde_json::to_string_pretty(&partial(shape, &outcome));
+            let body = body.expect("strings and numbers are JSON") + "\n";
+            (StatusCode::BAD_REQUEST, [(header::CONTENT_TYPE, "application/json")], body)
+                .into_response()
+        }
         Err(error) => not_written(shape, &error),
     }
 }
@@ -136,33 +147,66 @@ fn fault(shape: Shape, status: StatusCode, reason: impl std::fmt::Display) -> Re
     }
 }
 
-/// The answer when some lines were refused and the others written.
-fn partial(shape: Shape, outcome: &WriteOutcome) -> Value {
-    let lines: Vec<Value> = outcome
-        .lines
-        .iter()
-        .map(|l| object!({ "line": l.line, "column": l.column, "reason": l.reason, "detail": l.detail, "text": l.text }))
-        .collect();
-    let mut answer = object!({
-        "error": PARTIAL,
-        "lines": lines,
-        "written": outcome.written,
-        "rejected": outcome.rejected,
-    });
-    match shape {
-        Shape::V1 => {}
-        Shape::V2 => {
-            answer["code"] = "invalid".into();
-            answer["message"] =
-                format!("{PARTIAL}: {}", outcome.lines.first().map(sentence).unwrap_or_default())
-                    .into();
-        }
-        Shape::V3 => {
-            let data = |l: &Rejected| object!({ "error_message": sentence(l), "line_number": l.line, "original_line": l.text });
-            answer["data"] = outcome.lines.iter().map(data).collect();
+/// The answer when some lines were refused and the others written. Printed over several lines with its members in this order, so that
+/// who reads it raw sees the caret of `mark` under the byte of `text`: the two have names of one length, and the spaces before the
+/// caret are as many as the characters that JSON needs for what comes before the byte.
+#[derive(Serialize, Debug)]
+struct Partial<'a> {
+    error: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message: Option<String>,
+    lines: Vec<Line<'a>>,
+    written: u64,
+    rejected: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data: Option<Vec<Value>>,
+}
+
+#[derive(Serialize, Debug)]
+struct Line<'a> {
+    line: u64,
+    column: u64,
+    reason: &'static str,
+    detail: &'a str,
+    text: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mark: Option<String>,
+}
+
+fn partial(shape: Shape, outcome: &WriteOutcome) -> Partial<'_> {
+    let line = |l: &Rejected| object!({ "error_message": sentence(l), "line_number": l.line, "original_line": l.text });
+    let first = outcome.lines.first().map(sentence).unwrap_or_default();
+    Partial {
+        error: PARTIAL,
+        code: (shape == Shape::V2).then_some("invalid"),
+        message: (shape == Shape::V2).then(|| format!("{PARTIAL}: {first}")),
+        lines: outcome.lines.iter().map(Line::of).collect(),
+        written: outcome.written,
+        rejected: outcome.rejected,
+        data: (shape == Shape::V3).then(|| outcome.lines.iter().map(line).collect()),
+    }
+}
+
+impl Line<'_> {
+    fn of(rejected: &Rejected) -> Line<'_> {
+        Line {
+            line: rejected.line,
+            column: rejected.column,
+            reason: rejected.reason,
+            detail: &rejected.detail,
+            text: &rejected.text,
+            mark: mark(&rejected.text, rejected.column),
         }
     }
-    answer
+}
+
+/// What points at a byte of `text` as JSON spells it; nothing when the text, which may be cut, does not reach it.
+fn mark(text: &str, column: u64) -> Option<String> {
+    let before = text.get(..usize::try_from(column.checked_sub(1)?).ok()?)?;
+    let quoted = serde_json::to_string(before).ok()?;
+    Some(" ".repeat(quoted.chars().count() - 2) + "^")
 }
 
 fn sentence(rejected: &Rejected) -> String {
@@ -190,13 +234,29 @@ mod tests {
     }
 
     #[test]
+    fn the_mark_is_as_wide_as_what_json_makes_of_the_text_before_the_byte() {
+        assert_eq!(mark("m v=x", 5).as_deref(), Some("    ^"));
+        assert_eq!(mark("ü\"\n v", 6).as_deref(), Some("      ^"));
+        assert_eq!(mark("m v=", 5).as_deref(), Some("    ^"));
+        assert_eq!(mark("m v=", 6), None);
+    }
+
+    #[test]
     fn every_shape_names_the_line_and_each_has_what_its_clients_read() {
         for shape in [Shape::V1, Shape::V2, Shape::V3] {
-            let answer = partial(shape, &outcome());
+            let outcome = outcome();
+            let answer = serde_json::to_value(partial(shape, &outcome)).unwrap();
             assert_eq!(answer["lines"][0]["line"], 3);
             assert_eq!((&answer["written"], &answer["rejected"]), (&5.into(), &1.into()));
         }
-        assert_eq!(partial(Shape::V2, &outcome())["code"], "invalid");
-        assert_eq!(partial(Shape::V3, &outcome())["data"][0]["line_number"], 3);
+        let outcome = outcome();
+        let answer = |shape| serde_json::to_value(partial(shape, &outcome)).unwrap();
+        assert_eq!(answer(Shape::V2)["code"], "invalid");
+        assert_eq!(
+            answer(Shape::V1)["lines"][0].get("mark"),
+            None,
+            "column 14 of a text of 7 bytes"
+        );
+        assert_eq!(answer(Shape::V3)["data"][0]["line_number"], 3);
     }
 }
