@@ -1,16 +1,19 @@
-//! Frames become sorted runs: decoded, their series renumbered, small neighbours joined, cut into partitions.
+//! Frames become sorted runs: decoded, small ones into common arrays, their series renumbered, neighbours joined, cut into partitions.
 
 use super::Data;
 use super::segments::{SegmentKey, Segments};
 use crate::storage::{self, Run, SeriesSet, arrow_type};
 use crate::types::{ColumnId, ColumnType, PartitionBy, PartitionKey, SeqTxn};
-use crate::wal::{self, SeriesCursor, WalError};
+use crate::wal::{self, SeriesCursor, SeriesDefinitions, WalError};
 use arrow::array::{Array, ArrayRef, new_null_array};
 use arrow::compute::concat;
 use std::collections::{BTreeMap, HashMap};
 
 /// Transactions are joined into one run up to so many rows: a run of its own for each would cost more than its rows.
 const JOINED_ROWS_MAX: usize = 8192;
+
+/// Frames of fewer rows are decoded one behind the other into common arrays.
+const SMALL_ROWS: usize = 256;
 
 /// What one table remembers from frame to frame, as long as its tail is open.
 #[derive(Debug, Default)]
@@ -24,6 +27,15 @@ struct View {
     cursor: SeriesCursor,
     /// By series of the segment: its number in the tail.
     series: Vec<u32>,
+}
+
+/// Transactions that become one run.
+#[derive(Debug, Default)]
+struct Group {
+    rows: Vec<wal::Rows>,
+    /// What comes behind `rows`.
+    small: wal::JoinedRows,
+    row_count: usize,
 }
 
 /// Runs of the first transactions of a list: all of them unless there is a failure.
@@ -51,26 +63,55 @@ impl Merger {
         segments: &Segments,
     ) -> Merged {
         let mut merged = Merged::default();
-        let mut group: Vec<wal::Rows> = Vec::new();
-        let mut group_rows = 0;
+        let mut group = Group::default();
         for (n, (_, data)) in txns.iter().enumerate() {
-            let rows = match self.decode(data, series, segments) {
-                Ok(rows) => rows,
-                Err(error) => {
-                    merged.failure = Some(error);
-                    break;
-                }
-            };
-            if group_rows + rows.time.len() > JOINED_ROWS_MAX {
+            if group.row_count + data.rows as usize > JOINED_ROWS_MAX {
                 merged.close(&mut group, &txns[..n], by);
-                group_rows = 0;
             }
-            group_rows += rows.time.len();
-            group.push(rows);
+            let decoded = match (data.rows as usize) < SMALL_ROWS {
+                true => self.decode_small(data, series, segments, &mut group.small),
+                false => self.decode(data, series, segments).map(|rows| {
+                    group.end_small();
+                    group.rows.push(rows);
+                }),
+            };
+            if let Err(error) = decoded {
+                merged.failure = Some(error);
+                if merged.txns < n && !group.small.is_empty() {
+                    // What the damaged frame left behind is mixed with good rows: those before it are taken once more.
+                    self.views.clear();
+                    let before = self.merge(&txns[merged.txns..n], series, by, segments);
+                    merged.runs.extend(before.runs);
+                    merged.txns += before.txns;
+                    return merged;
+                }
+                merged.close(&mut group, &txns[..n], by);
+                return merged;
+            }
+            group.row_count += data.rows as usize;
         }
-        let decoded = merged.txns + group.len();
-        merged.close(&mut group, &txns[..decoded], by);
+        merged.close(&mut group, txns, by);
         merged
+    }
+
+    /// Decodes a frame of few rows behind others.
+    fn decode_small(
+        &mut self,
+        data: &Data,
+        series: &SeriesSet,
+        segments: &Segments,
+        small: &mut wal::JoinedRows,
+    ) -> Result<(), WalError> {
+        let reader = segments.reader(data.key())?;
+        let view = self.views.entry(data.key()).or_default();
+        let first = small.len();
+        let frame = reader.frame(data.offset, data.len)?;
+        let new_series = frame.decode_onto(&mut view.cursor, small)?;
+        view.learn(&new_series, series);
+        for number in small.series_from(first) {
+            *number = view.series[*number as usize];
+        }
+        Ok(())
     }
 
     fn decode(
@@ -82,10 +123,7 @@ impl Merger {
         let reader = segments.reader(data.key())?;
         let view = self.views.entry(data.key()).or_default();
         let mut rows = reader.frame(data.offset, data.len)?.decode(&mut view.cursor)?;
-        rows.new_series.each(|number, tags| {
-            assert_eq!(number as usize, view.series.len(), "series are defined in order");
-            view.series.push(series.intern(tags));
-        });
+        view.learn(&rows.new_series, series);
         for number in &mut rows.series {
             *number = view.series[*number as usize];
         }
@@ -93,14 +131,33 @@ impl Merger {
     }
 }
 
+impl View {
+    /// Numbers series that the segment defines.
+    fn learn(&mut self, definitions: &SeriesDefinitions, series: &SeriesSet) {
+        definitions.each(|number, tags| {
+            assert_eq!(number as usize, self.series.len(), "series are defined in order");
+            self.series.push(series.intern(tags));
+        });
+    }
+}
+
+impl Group {
+    fn end_small(&mut self) {
+        if !self.small.is_empty() {
+            self.rows.push(std::mem::take(&mut self.small).finish());
+        }
+    }
+}
+
 impl Merged {
     /// Makes runs of the group, which are the last of `txns`.
-    fn close(&mut self, group: &mut Vec<wal::Rows>, txns: &[(SeqTxn, Data)], by: PartitionBy) {
+    fn close(&mut self, group: &mut Group, txns: &[(SeqTxn, Data)], by: PartitionBy) {
+        group.end_small();
         if let (Some((first, _)), Some((last, _))) = (txns.get(self.txns), txns.last()) {
-            self.runs.extend(join(group).into_runs(by, *first, *last));
+            self.runs.extend(join(&mut group.rows).into_runs(by, *first, *last));
             self.txns = txns.len();
-            group.clear();
         }
+        *group = Group::default();
     }
 }
 

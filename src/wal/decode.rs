@@ -51,15 +51,15 @@ pub(super) fn take_rows(
     take.is_empty().then_some(Rows { time, series, columns, new_series })
 }
 
-struct ColumnHeader {
-    id: ColumnId,
-    ty: ColumnType,
-    nulls: bool,
-    packing: Packing,
+pub(super) struct ColumnHeader {
+    pub(super) id: ColumnId,
+    pub(super) ty: ColumnType,
+    pub(super) nulls: bool,
+    pub(super) packing: Packing,
 }
 
 impl ColumnHeader {
-    fn take(take: &mut Take<'_>) -> Option<ColumnHeader> {
+    pub(super) fn take(take: &mut Take<'_>) -> Option<ColumnHeader> {
         let id = ColumnId(take.u32()?);
         let ty = ColumnType::from_byte(take.u8()?)?;
         let nulls = match take.u8()? {
@@ -106,21 +106,49 @@ fn take_column(take: &mut Take<'_>, column: &ColumnHeader, rows: usize) -> Optio
     })
 }
 
-fn take_validity(take: &mut Take<'_>, rows: usize) -> Option<NullBuffer> {
+pub(super) fn take_validity(take: &mut Take<'_>, rows: usize) -> Option<NullBuffer> {
     let bits = Buffer::from(take.slice(rows.div_ceil(8))?);
     Some(NullBuffer::new(BooleanBuffer::new(bits, 0, rows)))
 }
 
-fn take_packed<T: Whole>(take: &mut Take<'_>, count: usize, packing: Packing) -> Option<Vec<T>> {
+pub(super) fn take_packed<T: Whole>(
+    take: &mut Take<'_>,
+    count: usize,
+    packing: Packing,
+) -> Option<Vec<T>> {
+    let mut values = Vec::new();
+    extend_packed(take, count, packing, &mut values)?;
+    Some(values)
+}
+
+/// Appends `count` whole numbers.
+pub(super) fn extend_packed<T: Whole>(
+    take: &mut Take<'_>,
+    count: usize,
+    packing: Packing,
+    out: &mut Vec<T>,
+) -> Option<()> {
     let value = |distance: u64| T::from_bits(packing.base.wrapping_add(distance));
     match packing.width {
-        0 => Some(vec![value(0); count]),
-        1 => take_chunks(take, count, |b| value(u64::from(u8::from_le_bytes(b)))),
-        2 => take_chunks(take, count, |b| value(u64::from(u16::from_le_bytes(b)))),
-        4 => take_chunks(take, count, |b| value(u64::from(u32::from_le_bytes(b)))),
-        8 => take_chunks(take, count, |b| value(u64::from_le_bytes(b))),
-        _ => None,
+        0 => out.extend(std::iter::repeat_n(value(0), count)),
+        1 => extend_chunks(take, count, out, |b| value(u64::from(u8::from_le_bytes(b))))?,
+        2 => extend_chunks(take, count, out, |b| value(u64::from(u16::from_le_bytes(b))))?,
+        4 => extend_chunks(take, count, out, |b| value(u64::from(u32::from_le_bytes(b))))?,
+        8 => extend_chunks(take, count, out, |b| value(u64::from_le_bytes(b)))?,
+        _ => return None,
     }
+    Some(())
+}
+
+fn extend_chunks<T, const N: usize>(
+    take: &mut Take<'_>,
+    count: usize,
+    out: &mut Vec<T>,
+    value: impl Fn([u8; N]) -> T,
+) -> Option<()> {
+    let (chunks, _) = take.slice(count.checked_mul(N)?)?.as_chunks::<N>();
+    out.extend(chunks.iter().map(|chunk| value(*chunk)));
+    Some(())
 }
 
 fn take_chunks<T, const N: usize>(

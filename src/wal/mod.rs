@@ -43,6 +43,7 @@ mod writer;
 
 // The way out.
 mod decode;
+mod joined;
 mod reader;
 
 mod purge;
@@ -57,6 +58,7 @@ pub use decode::Rows;
 pub use encode::{FrameMeta, Place, encode_frame};
 pub use error::WalError;
 pub use format::{FrameHeader, Identity, Seal, Seed, VERSION};
+pub use joined::JoinedRows;
 pub use ledger::ClosedSegment;
 pub use pool::{Lease, WriterPool};
 pub use purge::{SegmentFile, list_segments, list_writers, remove_segment, remove_writer};

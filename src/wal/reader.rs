@@ -6,6 +6,7 @@ use super::format::{
     FRAME_HEADER_LEN, FrameHeader, HEADER_LEN, HeaderFault, Identity, KIND_FRAME, KIND_SEAL,
     PREFIX_LEN, SEAL_LEN, Seal, Seed, VERSION, check_header, verifies,
 };
+use super::joined::JoinedRows;
 use super::series::{SeriesCursor, SeriesDefinitions};
 use crate::io::{File, Fs, Map};
 use crate::types::wire::Take;
@@ -210,6 +211,27 @@ impl FrameView<'_> {
         let rows = rows.ok_or_else(|| self.damage("the frame's columns do not add up"))?;
         cursor.known = cursor.known.max(self.header.first_series + self.header.new_series);
         Ok(rows)
+    }
+
+    /// Like [`FrameView::decode`], but appends the rows to those of the frames before. Returns the definitions that `cursor` did not
+    /// know.
+    ///
+    /// # Errors
+    /// As [`FrameView::decode`]; `onto` is then to be thrown away.
+    pub fn decode_onto(
+        &self,
+        cursor: &mut SeriesCursor,
+        onto: &mut JoinedRows,
+    ) -> Result<SeriesDefinitions> {
+        let mut new_series = SeriesDefinitions::starting_at(cursor.known);
+        for earlier in self.undefined(cursor.known)?.iter().rev() {
+            earlier.take_definitions(&mut new_series)?;
+        }
+        let mut take = self.take_definitions(&mut new_series)?;
+        let taken = onto.take(&mut take, &self.header);
+        taken.ok_or_else(|| self.damage("the frame's columns do not add up"))?;
+        cursor.known = cursor.known.max(self.header.first_series + self.header.new_series);
+        Ok(new_series)
     }
 
     /// The frames before this one that define series from `known` on, latest first.

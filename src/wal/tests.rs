@@ -216,6 +216,60 @@ proptest! {
         }
         prop_assert!(found.next().is_none(), "columns without a value are left out");
     }
+
+    #[test]
+    fn small_frames_joined_are_their_rows_one_after_the_other(
+        frames in prop::collection::vec(prop::collection::vec(row(), 1..4), 1..12),
+    ) {
+        let wal = Wal::new(WalConfig::default());
+        let mut writer = wal.pool.try_borrow().unwrap();
+        let mut all: Vec<(i64, u32, &Vec<Cell>)> = Vec::new();
+        let mut written: Vec<FrameMeta> = Vec::new();
+        for (n, rows) in frames.iter().enumerate() {
+            let mut batch = Batch::new(TABLE);
+            // Frames name the columns in different orders, and leave out those without a value.
+            let mut order: Vec<usize> = (0..COLUMNS.len()).collect();
+            order.rotate_left(n % COLUMNS.len());
+            for column in &order {
+                batch.add_column(ColumnId(10 + *column as u32), COLUMNS[*column]);
+            }
+            let series = writer.series(TABLE, &[(HOST, &format!("h{}", n % 3))]);
+            for (row, (cells, _)) in rows.iter().enumerate() {
+                for (column, place) in batch.columns.iter_mut().zip(&order) {
+                    if let Some(bits) = cells[*place] {
+                        push(column, row, bits);
+                    }
+                }
+                let time = all.len() as i64 * 7 - 3;
+                batch.finish_row(time, series);
+                all.push((time, series, cells));
+            }
+            written.extend(writer.append([&batch]).unwrap().unwrap().frames);
+        }
+        let reader = wal.reader(0).unwrap();
+        let (mut cursor, mut joined) = (SeriesCursor::new(), JoinedRows::default());
+        let mut defined = Vec::new();
+        for frame in &written {
+            let view = reader.frame(frame.offset, frame.len).unwrap();
+            let new = view.decode_onto(&mut cursor, &mut joined).unwrap();
+            new.each(|_, tags| defined.push(tags[0].1.to_owned()));
+        }
+        prop_assert_eq!(defined.len(), written.len(), "the writer numbers what it is given");
+        let rows = joined.finish();
+        prop_assert_eq!(rows.time, all.iter().map(|row| row.0).collect::<Vec<_>>());
+        prop_assert_eq!(rows.series, all.iter().map(|row| row.1).collect::<Vec<_>>());
+        let mut found = rows.columns.into_iter();
+        for (n, ty) in COLUMNS.iter().enumerate() {
+            let cells: Vec<Cell> = all.iter().map(|row| row.2[n]).collect();
+            if cells.iter().any(Option::is_some) {
+                let (id, found_ty, found) = found.next().unwrap();
+                prop_assert_eq!((id, found_ty), (ColumnId(10 + n as u32), *ty));
+                prop_assert_eq!(&found, &array(*ty, &cells));
+                found.to_data().validate_full().unwrap();
+            }
+        }
+        prop_assert!(found.next().is_none());
+    }
 }
 
 #[test]
