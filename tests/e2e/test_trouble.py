@@ -170,7 +170,8 @@ def ten_thousand_idle_connections_cost_no_file_and_little_memory(env):
         print(f"      {count} idle connections: {grown / 1024:.1f} KiB each, {descriptors() - before[0] - count} more descriptors, "
               f"{segments() - before[2]} more segments", flush=True)
         assert grown < 16 << 10, f"{grown:.0f} bytes a connection"
-        assert descriptors() <= before[0] + count + 8 and segments() <= before[2]
+        # The reports may have begun a segment meanwhile.
+        assert descriptors() <= before[0] + count + 8 and segments() <= before[2] + 1
         # Others are served as ever, and so is one of the crowd.
         server.send("t v=2i 2\n")
         crowd[-1].sendall(b"t v=3i 3\n# ack x\n")
