@@ -7,10 +7,11 @@ use super::series::SeriesDefinitions;
 use crate::types::wire::Take;
 use crate::types::{ColumnId, ColumnType};
 use arrow::array::{
-    ArrayRef, BooleanArray, BooleanBufferBuilder, Float64Array, Int64Array, StringArray,
+    ArrayRef, BooleanArray, BooleanBufferBuilder, Float64Array, Int64Array, ListArray, StringArray,
     TimestampNanosecondArray, UInt64Array,
 };
 use arrow::buffer::{BooleanBuffer, NullBuffer, OffsetBuffer};
+use arrow::datatypes::{DataType, Field};
 use std::sync::Arc;
 
 /// Rows of consecutive frames of one table, in the order in which they came.
@@ -39,6 +40,7 @@ enum Values {
     Float(Vec<f64>),
     Boolean(BooleanBufferBuilder),
     Text { offsets: Vec<i32>, bytes: Vec<u8> },
+    Array { offsets: Vec<i32>, elements: Vec<f64> },
 }
 
 impl JoinedRows {
@@ -112,6 +114,7 @@ impl Column {
             ColumnType::Float => Values::Float(Vec::new()),
             ColumnType::Boolean => Values::Boolean(BooleanBufferBuilder::new(0)),
             ColumnType::String => Values::Text { offsets: vec![0], bytes: Vec::new() },
+            ColumnType::Array => Values::Array { offsets: vec![0], elements: Vec::new() },
             ColumnType::Tag => return None,
         };
         Some(Column { id, ty, len: 0, values, valid: None })
@@ -129,7 +132,7 @@ impl Column {
             Values::Unsigned(values) => values.resize(rows, 0),
             Values::Float(values) => values.resize(rows, 0.0),
             Values::Boolean(values) => values.append_n(missing, false),
-            Values::Text { offsets, .. } => {
+            Values::Text { offsets, .. } | Values::Array { offsets, .. } => {
                 offsets.resize(rows + 1, offsets.last().copied().unwrap_or(0));
             }
         }
@@ -178,16 +181,8 @@ impl Column {
             }
             Values::Text { offsets, bytes } => {
                 let lens: Vec<u32> = take_packed(take, count, frame.packing)?;
-                let mut lens = lens.into_iter();
-                let mut end = offsets.last().copied()?;
-                let start = end;
-                for row in 0..rows {
-                    if nulls.is_none_or(|nulls| nulls.is_valid(row)) {
-                        end = end.checked_add(i32::try_from(lens.next()?).ok()?)?;
-                    }
-                    offsets.push(end);
-                }
-                bytes.extend_from_slice(take.slice(usize::try_from(end - start).ok()?)?);
+                let added = extend_offsets(offsets, lens.into_iter(), rows, nulls)?;
+                bytes.extend_from_slice(take.slice(added)?);
                 // Each value must begin and end between characters, which only a check of each tells.
                 let first = offsets.len() - 1 - rows;
                 let mut ends = offsets.get(first..)?.windows(2);
@@ -198,6 +193,16 @@ impl Column {
                 if !ends.all(|pair| is_text(pair).is_some()) {
                     return None;
                 }
+            }
+            Values::Array { offsets, elements } => {
+                let lens: Vec<u32> = take_packed(take, count, frame.packing)?;
+                if lens.iter().any(|bytes| !bytes.is_multiple_of(8)) {
+                    return None;
+                }
+                let counts = lens.into_iter().map(|bytes| bytes / 8);
+                let added = extend_offsets(offsets, counts, rows, nulls)?;
+                let (chunks, _) = take.slice(added.checked_mul(8)?)?.as_chunks::<8>();
+                elements.extend(chunks.iter().map(|c| f64::from_bits(u64::from_le_bytes(*c))));
             }
         }
         self.len += rows;
@@ -219,8 +224,31 @@ impl Column {
                 let offsets = OffsetBuffer::new(offsets.into());
                 Arc::new(StringArray::new(offsets, bytes.into(), nulls))
             }
+            Values::Array { offsets, elements } => {
+                let field = Arc::new(Field::new_list_field(DataType::Float64, false));
+                let elements = Arc::new(Float64Array::from(elements));
+                Arc::new(ListArray::new(field, OffsetBuffer::new(offsets.into()), elements, nulls))
+            }
         }
     }
+}
+
+/// Appends where each row's value ends, given the lengths of those that have one. Returns how much they are together.
+fn extend_offsets(
+    offsets: &mut Vec<i32>,
+    mut lens: impl Iterator<Item = u32>,
+    rows: usize,
+    nulls: Option<&NullBuffer>,
+) -> Option<usize> {
+    let start = offsets.last().copied()?;
+    let mut end = start;
+    for row in 0..rows {
+        if nulls.is_none_or(|nulls| nulls.is_valid(row)) {
+            end = end.checked_add(i32::try_from(lens.next()?).ok()?)?;
+        }
+        offsets.push(end);
+    }
+    usize::try_from(end - start).ok()
 }
 
 /// The values from `base` on, of which there is one for each valid row, become one entry a row.
