@@ -157,7 +157,7 @@ def ten_thousand_idle_connections_cost_no_file_and_little_memory(env):
         raise harness.Skip(f"{hard} descriptors are too few for idle connections by the thousand")
     crowd = []
     try:
-        server = env.server()
+        server = env.server(environment={"HEADWATER_LIMITS_CONNECTIONS": str(count + 100)})
         server.send("t v=1i 1\n")
         server.get("/ready")
         descriptors = lambda: len(os.listdir(f"/proc/{server.process.pid}/fd"))
