@@ -5,7 +5,7 @@ use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_mai
 use headwater::apply::{ApplyConfig, ApplyPaths, ApplyPool, CompactionConfig, Data, Txn, TxnKind};
 use headwater::clock::Clock;
 use headwater::io::Fs;
-use headwater::schema::{ColumnDef, TableDef};
+use headwater::schema::{ColumnDef, TableDef, TableOptions};
 use headwater::storage::Catalog;
 use headwater::types::{ColumnId, ColumnType, PartitionBy, SeqTxn, TableId, WriterId};
 use headwater::wal::{Batch, WalConfig, WriterPool};
@@ -87,7 +87,9 @@ fn fill(dir: &Path, rows_a_commit: u32, commits: u32) -> Vec<Txn> {
         name: "cpu".into(),
         partition_by: PartitionBy::Day,
         time_column: "time".into(),
+        time_place: u32::MAX,
         created: 0,
+        options: TableOptions::default(),
     };
     let columns = (1..=20).map(|n| ColumnDef {
         id: ColumnId(n),
@@ -124,6 +126,8 @@ fn fill(dir: &Path, rows_a_commit: u32, commits: u32) -> Vec<Txn> {
             offset: frame.offset,
             len: frame.len,
             rows: frame.rows,
+            min_time: frame.min_time,
+            max_time: frame.max_time,
         }));
         batch.clear();
     }

@@ -6,7 +6,7 @@ use arrow::array::{ArrayRef, Int64Array};
 use arrow::record_batch::RecordBatch;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use headwater::io::Fs;
-use headwater::schema::{ColumnDef, TableDef};
+use headwater::schema::{ColumnDef, TableDef, TableOptions};
 use headwater::storage::{
     Part, Rows, Run, SeriesSet, TableDir, TableSchema, merge_parts, write_part,
 };
@@ -32,7 +32,9 @@ fn schema() -> TableSchema {
         name: "cpu".into(),
         partition_by: PartitionBy::Day,
         time_column: "time".into(),
+        time_place: u32::MAX,
         created: 0,
+        options: TableOptions::default(),
     };
     TableSchema::new(def, (1..=TAGS + FIELDS).map(column).collect())
 }
@@ -98,8 +100,8 @@ fn merge(c: &mut Criterion) {
 
 fn parts(c: &mut Criterion) {
     let temporary = tempfile::tempdir().expect("a temporary folder");
-    let (schema, series) = (schema(), series());
-    let dir = TableDir::new(&Fs::real(), temporary.path(), schema.def());
+    let (schema, series) = (Arc::new(schema()), Arc::new(series()));
+    let dir = TableDir::new(&Fs::real(), temporary.path(), schema.shape());
     let runs: Vec<Arc<Run>> = (0..SOURCES).map(|n| Arc::new(run(n, ROWS / SOURCES))).collect();
     let write = |runs: &[Arc<Run>]| {
         let meta = write_part(&dir, &schema, PartitionKey(0), runs, &series).expect("a part");

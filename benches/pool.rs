@@ -8,6 +8,7 @@
 //! | `late` | a tenth of the rows an hour late, against all in order |
 //! | `tiny` | one row a commit from 16 connections, against commits of 8,000 rows: CPU seconds of apply and flush |
 //! | `tables` | the same rows for 1, 10, 100, 1,000 and 10,000 tables |
+//! | `duplicates` | tables under `replace` and `merge`, without duplicates and with every row sent twice, against `append`: flush and compaction included |
 //! | `settle` | flush and compaction of a day in many parts, against its first flush alone |
 //!
 //! `HEADWATER_BENCH_ROWS` (1,000,000) sets the rows of each. Every figure is the best of three, in turns.
@@ -15,7 +16,7 @@
 use headwater::apply::{ApplyConfig, ApplyPaths, ApplyPool, CompactionConfig, Data, Txn, TxnKind};
 use headwater::clock::Clock;
 use headwater::io::Fs;
-use headwater::schema::{ColumnDef, TableDef};
+use headwater::schema::{ColumnDef, Dedup, Keys, TableDef, TableOptions};
 use headwater::storage::Catalog;
 use headwater::types::{ColumnId, ColumnType, PartitionBy, SeqTxn, TableId, WriterId};
 use headwater::wal::{Batch, Lease, WalConfig, WriterPool};
@@ -39,12 +40,13 @@ fn main() {
     let wanted: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with('-')).collect();
     let rows = std::env::var("HEADWATER_BENCH_ROWS").ok().and_then(|n| n.parse().ok());
     let rows: u64 = rows.unwrap_or(1_000_000);
-    let benches: [Bench; 6] = [
+    let benches: [Bench; 7] = [
         ("backlog", backlog),
         ("tags", tags),
         ("late", late),
         ("tiny", tiny),
         ("tables", tables),
+        ("duplicates", duplicates),
         ("settle", settle),
     ];
     for (name, bench) in benches {
@@ -125,6 +127,32 @@ fn tables(rows: u64) {
     }
 }
 
+fn duplicates(rows: u64) {
+    let config = ApplyConfig {
+        workers: 2,
+        flush_bytes: 8 << 20,
+        compaction: CompactionConfig::default(),
+        ..pool_config()
+    };
+    let append = Load::new(&Shape::new(rows));
+    for (name, dedup) in [("replace", Dedup::Replace(Keys::Tags)), ("merge", Dedup::Merge)] {
+        for (what, twice) in [("without duplicates", false), ("every row twice", true)] {
+            let load = Load::new(&Shape { twice, dedup: dedup.clone(), ..Shape::new(rows) });
+            let (mut best, mut plain) = (Duration::MAX, Duration::MAX);
+            for _ in 0..ROUNDS {
+                plain = plain.min(append.run(&config).wall);
+                best = best.min(load.run(&config).wall);
+            }
+            println!(
+                "duplicates: {name}, {what}: {:.2}x append ({} against {} rows/s)",
+                plain.as_secs_f64() / best.as_secs_f64(),
+                rate(rows, best),
+                rate(rows, plain)
+            );
+        }
+    }
+}
+
 fn settle(rows: u64) {
     let load = Load::new(&Shape::new(rows));
     let flush_bytes = 8 << 20;
@@ -151,11 +179,23 @@ struct Shape {
     tags: u32,
     /// A tenth of the rows are an hour late.
     late: bool,
+    /// Every commit is sent twice.
+    twice: bool,
+    dedup: Dedup,
 }
 
 impl Shape {
     fn new(rows: u64) -> Shape {
-        Shape { rows, rows_a_commit: 8000, connections: 4, tables: 1, tags: TAGS, late: false }
+        Shape {
+            rows,
+            rows_a_commit: 8000,
+            connections: 4,
+            tables: 1,
+            tags: TAGS,
+            late: false,
+            twice: false,
+            dedup: Dedup::Append,
+        }
     }
 }
 
@@ -269,7 +309,7 @@ fn fill(dir: &Path, shape: &Shape) -> Vec<Txn> {
         txns.push(Txn { table: TableId(table), seq_txn: *seq_txn, at: 0, kind });
     };
     for table in 0..shape.tables {
-        push(table, TxnKind::Create(definition(table)));
+        push(table, TxnKind::Create(definition(table, shape)));
         push(table, TxnKind::AddColumns(columns(shape.tags)));
     }
     let mut batches: Vec<Batch> = (0..shape.tables).map(batch).collect();
@@ -279,7 +319,8 @@ fn fill(dir: &Path, shape: &Shape) -> Vec<Txn> {
         let table = (commit % u64::from(shape.tables)) as u32;
         let batch = &mut batches[table as usize];
         for row in 0..shape.rows_a_commit {
-            let n = commit / u64::from(shape.tables) * shape.rows_a_commit + row;
+            let sent = if shape.twice { commit / 2 } else { commit };
+            let n = sent / u64::from(shape.tables) * shape.rows_a_commit + row;
             let series = connection.series(table, n % HOSTS, shape.tags);
             for (place, column) in batch.columns.iter_mut().enumerate() {
                 column.push_i64(row as usize, value(n, place as u64));
@@ -299,6 +340,8 @@ fn fill(dir: &Path, shape: &Shape) -> Vec<Txn> {
                 offset: frame.offset,
                 len: frame.len,
                 rows: frame.rows,
+                min_time: frame.min_time,
+                max_time: frame.max_time,
             }),
         );
         batch.clear();
@@ -321,14 +364,16 @@ impl Connection {
     }
 }
 
-fn definition(table: u32) -> TableDef {
+fn definition(table: u32, shape: &Shape) -> TableDef {
     TableDef {
         id: TableId(table),
         database: "public".into(),
         name: format!("cpu_{table}").into(),
         partition_by: PartitionBy::Day,
         time_column: "time".into(),
+        time_place: u32::MAX,
         created: 0,
+        options: TableOptions { dedup: shape.dedup.clone(), ..TableOptions::default() },
     }
 }
 

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use headwater::clock::Clock;
 use headwater::io::{File, Fs};
-use headwater::schema::{Definition, TableDef};
+use headwater::schema::{Definition, TableDef, TableOptions};
 use headwater::sequencer::{FrameRef, LogState, Progress, Receipt, Sequencer, SequencerConfig};
 use headwater::types::{PartitionBy, TableId, WriterId};
 use std::path::Path;
@@ -27,7 +27,9 @@ fn definition() -> Definition {
         name: "cpu".into(),
         partition_by: PartitionBy::Day,
         time_column: "time".into(),
+        time_place: u32::MAX,
         created: 0,
+        options: TableOptions::default(),
     })
 }
 

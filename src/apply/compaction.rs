@@ -12,7 +12,12 @@ use std::sync::Arc;
 /// The parts of one partition that should become one; `None` when nothing is due.
 fn due(table: &ApplyTable, shared: &Shared) -> Option<Vec<Arc<Part>>> {
     let snapshot = table.store()?.load();
-    let partitions = snapshot.parts.chunk_by(|a, b| a.meta().id.partition == b.meta().id.partition);
+    // What is under different rules for duplicates stays apart.
+    let shape = snapshot.schema.shape();
+    let rule = |part: &Part| shape.rule(part.meta().id.first_txn).0;
+    let partitions = snapshot
+        .parts
+        .chunk_by(|a, b| a.meta().id.partition == b.meta().id.partition && rule(a) == rule(b));
     let mut plans = partitions.filter(|parts| parts.len() > 1).filter_map(|parts| {
         let sizes: Vec<u64> = parts.iter().map(|part| part.meta().bytes).collect();
         if let Some(range) = plan(&sizes, &shared.config.compaction) {

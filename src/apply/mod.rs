@@ -30,7 +30,13 @@
 //! one sorted part. What it reads stays until no snapshot holds it; when its inputs are gone before it commits, the
 //! catalog refuses the exchange and nothing has happened.
 //!
-//! **Removing.** A drop or a `RemoveBefore` is a transaction like any other; it waits until no flush of its table is under way.
+//! **Taking rows away.** A truncation, a replaced range, an expiry, a drop is a transaction like any other; it waits until all before
+//! it is flushed or gone, and is one commit of the catalog that raises `flushed_txn` to itself. Transactions that wait before it
+//! and whose rows it takes away altogether are passed over, unread, and become visible with it.
+//!
+//! **Changes of definition** are one store: rows of before stay where they are under the ids they were written with, and readers,
+//! flush and compaction take them for what they are today. A value of a dropped column in a late frame is left out, one of a
+//! retyped column is converted.
 //!
 //! **Trouble.** What may pass by itself (a full disk, too many open files) is tried again after a pause that doubles up to a minute, with
 //! nothing lost. What will not (a damaged frame) suspends its table at the transaction before; all other tables go on. What is visible of
@@ -57,6 +63,7 @@ mod table;
 mod turn;
 
 mod merge;
+mod overwrite;
 mod segments;
 
 mod flush;

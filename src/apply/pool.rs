@@ -368,7 +368,7 @@ impl Shared {
         if table.has(txn.seq_txn) {
             return;
         }
-        if let TxnKind::Data(data) = &txn.kind {
+        if let Some(data) = txn.data() {
             self.segments.committed(data);
         }
         if txn.kind == TxnKind::Drop {
@@ -389,9 +389,9 @@ impl Shared {
 }
 
 fn recovered_store(fs: &Fs, tables_dir: &Path, state: &TableState) -> TableStore {
-    let dir = TableDir::new(fs, tables_dir, &state.def);
+    let dir = TableDir::new(fs, tables_dir, &state.shape);
     let parts = state.parts.values().map(|meta| Arc::new(Part::new(&dir, PartMeta::clone(meta))));
-    let schema = Arc::new(TableSchema::new(state.def.clone(), state.columns.clone()));
+    let schema = Arc::new(TableSchema::of(state.shape.clone()));
     let snapshot = Snapshot::flushed(schema, parts.collect(), state.flushed_txn);
     TableStore::new(dir, snapshot)
 }

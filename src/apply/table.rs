@@ -7,7 +7,7 @@ use super::retry::Retry;
 use super::segments::Usage;
 use super::turn::TurnState;
 use super::{TableProgress, Txn, TxnKind};
-use crate::schema::TableDef;
+use crate::schema::{Alteration, Shape, TableDef};
 use crate::storage::{Snapshot, TableDir, TableSchema, TableStore};
 use crate::types::{SeqTxn, TableId};
 use std::collections::VecDeque;
@@ -53,6 +53,8 @@ pub(super) struct Queue {
     pub(super) max_lag: Option<Duration>,
     /// Monotonic time at which the first transaction after `frozen` was applied.
     pub(super) tail_since: Option<Duration>,
+    /// How many of `pending` take rows of earlier ones away.
+    overwrites: usize,
 }
 
 /// Where a table is.
@@ -73,6 +75,8 @@ pub(super) enum Chunk {
     Data(Vec<Txn>),
     /// Consecutive transactions with rows that somebody asked to pass over.
     Skipped(Vec<Txn>),
+    /// A transaction that takes rows away, and before it those that become visible together with it.
+    Overwrite(Vec<Txn>),
     /// One transaction of another kind.
     Other(Txn),
 }
@@ -103,6 +107,7 @@ impl ApplyTable {
             frozen: flushed,
             max_lag: None,
             tail_since: None,
+            overwrites: 0,
         };
         ApplyTable {
             id,
@@ -130,7 +135,7 @@ impl ApplyTable {
 
     /// The table comes into being.
     pub(super) fn create(&self, def: TableDef, dir: Arc<TableDir>) {
-        let schema = Arc::new(TableSchema::new(def, Vec::new()));
+        let schema = Arc::new(TableSchema::of(Shape::new(def, Vec::new())));
         let nothing = Snapshot::flushed(schema, Arc::from([]), SeqTxn::NONE);
         self.set_store(TableStore::new(dir, nothing));
     }
@@ -161,6 +166,7 @@ impl ApplyTable {
         let mut queue = lock(&self.queue);
         assert_eq!(txn.seq_txn, queue.last.next(), "transactions of table {} are dense", self.id);
         queue.last = txn.seq_txn;
+        queue.overwrites += usize::from(txn.is_overwrite());
         let (rows, bytes) = txn.size();
         queue.pending_bytes += bytes;
         gate.committed(bytes, queue.is_apart);
@@ -198,15 +204,17 @@ impl ApplyTable {
         if let Some(drop) = self.pending_drop(&queue) {
             return Some(Chunk::Other(drop.clone()));
         }
-        if !matches!(first.kind, TxnKind::Data(_)) {
-            return Some(Chunk::Other(first.clone()));
-        }
-        if first.seq_txn <= queue.skip_to {
-            let is_skipped =
-                |txn: &&Txn| matches!(txn.kind, TxnKind::Data(_)) && txn.seq_txn <= queue.skip_to;
+        if first.seq_txn <= queue.skip_to && first.is_skippable() {
+            let is_skipped = |txn: &&Txn| txn.is_skippable() && txn.seq_txn <= queue.skip_to;
             return Some(Chunk::Skipped(
                 queue.pending.iter().take_while(is_skipped).cloned().collect(),
             ));
+        }
+        if let Some(len) = queue.overwrite_len() {
+            return Some(Chunk::Overwrite(queue.pending.iter().take(len).cloned().collect()));
+        }
+        if !matches!(first.kind, TxnKind::Data(_)) {
+            return Some(Chunk::Other(first.clone()));
         }
         let (mut rows, mut bytes) = (0, 0);
         let fits = |txn: &&Txn| {
@@ -233,6 +241,7 @@ impl ApplyTable {
         while let Some(done) = queue.pending.pop_front_if(|t| t.seq_txn <= txn) {
             rows += done.size().0;
             bytes += done.size().1;
+            queue.overwrites -= usize::from(done.is_overwrite());
         }
         queue.pending_bytes -= bytes;
         gate.applied(bytes, queue.is_apart);
@@ -247,7 +256,7 @@ impl ApplyTable {
     pub(super) fn pending_usage(&self) -> Usage {
         let mut usage = Usage::default();
         for txn in &lock(&self.queue).pending {
-            if let TxnKind::Data(data) = &txn.kind {
+            if let Some(data) = txn.data() {
                 *usage.entry(data.key()).or_default() += 1;
             }
         }
@@ -270,6 +279,38 @@ impl ApplyTable {
 impl Queue {
     pub(super) fn is_freeze_due(&self, applied: SeqTxn) -> bool {
         self.frozen < self.flush_to && self.flush_to <= applied
+    }
+
+    /// True when [`Queue::overwrite_len`] counts, and nothing is to be passed over before.
+    pub(super) fn is_overwrite_next(&self) -> bool {
+        let first = self.pending.front();
+        let is_skipped = first.is_some_and(|txn| txn.is_skippable() && txn.seq_txn <= self.skip_to);
+        !is_skipped && self.overwrite_len().is_some()
+    }
+
+    /// How many of the first transactions are applied as one, because the last of them takes rows away: those before it that it
+    /// covers need not be read, and then nobody may see the table without their rows before that one.
+    pub(super) fn overwrite_len(&self) -> Option<usize> {
+        if self.overwrites == 0 {
+            return None;
+        }
+        let may_go_along = |txn: &&Txn| match &txn.kind {
+            TxnKind::Data(_) | TxnKind::AddColumns(_) => true,
+            // Rows of before and after another rule for duplicates are never in one part.
+            TxnKind::Alter(change) => !matches!(change, Alteration::Options(_)),
+            _ => false,
+        };
+        let before = self.pending.iter().take(CHUNK_TXNS_MAX).take_while(may_go_along).count();
+        let last = self.pending.get(before).filter(|txn| txn.is_overwrite())?;
+        let data = || self.pending.iter().take(before).filter_map(Txn::data);
+        let (mut rows, mut bytes) = (0, 0);
+        for data in data().filter(|data| !last.covers(data)) {
+            rows += u64::from(data.rows);
+            bytes += u64::from(data.len);
+        }
+        let is_small = rows <= CHUNK_ROWS_MAX && bytes <= CHUNK_BYTES_MAX;
+        let is_due = before == 0 || (is_small && data().any(|data| last.covers(data)));
+        is_due.then_some(before + 1)
     }
 }
 

@@ -9,27 +9,38 @@ use super::shared::Shared;
 use super::table::{ApplyTable, Chunk, Phase, Queue, lock};
 use super::{Data, Trouble, Txn, TxnKind};
 use crate::metrics;
-use crate::schema::TableDef;
-use crate::storage::{Edit, Part, PartId, StorageError, TableDir};
-use crate::types::{PartitionKey, SeqTxn};
-use std::collections::BTreeSet;
+use crate::schema::{Shape, TableDef};
+use crate::storage::{Edit, TableDir, TableSchema};
+use crate::types::SeqTxn;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// What is true of the open tail, for the worker that has the table.
 #[derive(Debug, Default)]
 pub(super) struct TurnState {
-    merger: Merger,
-    /// Definitions since the last freeze.
-    definitions: Vec<Edit>,
+    pub(super) merger: Merger,
+    /// The table came into being since the last freeze.
+    pub(super) created: Option<TableDef>,
+    /// Its definition changed since the last freeze.
+    pub(super) is_redefined: bool,
     /// Segments of the transactions since the last freeze.
-    usage: Usage,
+    pub(super) usage: Usage,
     /// What the gate counts for the tail.
-    bytes: u64,
+    pub(super) bytes: u64,
+}
+
+impl TurnState {
+    /// What the catalog must learn of the table before it learns of its rows.
+    pub(super) fn take_definitions(&mut self, schema: &TableSchema) -> Vec<Edit> {
+        let created = self.created.take().map(Edit::Create);
+        let is_redefined = std::mem::take(&mut self.is_redefined);
+        let defined = is_redefined.then(|| Edit::Define(schema.shape().clone()));
+        created.into_iter().chain(defined).collect()
+    }
 }
 
 /// What came of a step.
-enum Step {
+pub(super) enum Step {
     /// Something was applied.
     Applied,
     /// There is nothing to apply, or not yet.
@@ -92,7 +103,8 @@ impl ApplyTable {
             Some(_) if self.progress.is_suspended() => false,
             // What failed is tried again after its pause, not in a circle.
             Some(_) if !self.is_due(Stage::Apply, shared) => false,
-            Some(TxnKind::RemoveBefore(_) | TxnKind::Drop) => self.is_settled(),
+            Some(TxnKind::Drop) => self.is_settled(),
+            Some(_) if queue.is_overwrite_next() => self.is_settled(),
             Some(_) => !shared.must_wait_for_memory(),
         }
     }
@@ -111,6 +123,7 @@ impl ApplyTable {
             Some(Chunk::Data(_)) if shared.must_wait_for_memory() => Ok(Step::Waits),
             Some(Chunk::Data(txns)) => self.apply_data(&txns, state, shared),
             Some(Chunk::Skipped(txns)) => Ok(self.apply_skipped(&txns, state, shared)),
+            Some(Chunk::Overwrite(txns)) => self.overwrite(&txns, state, shared),
             Some(Chunk::Other(txn)) => self.apply_other(txn, state, shared),
         }
     }
@@ -155,7 +168,7 @@ impl ApplyTable {
         let (Some(first), Some(last)) = (txns.first(), txns.last()) else { return Step::Waits };
         self.publish(|next, _| next.applied_txn = last.seq_txn);
         let rows: u64 = txns.iter().map(|txn| txn.size().0).sum();
-        for (_, data) in txns.iter().filter_map(Txn::frame) {
+        for data in txns.iter().filter_map(Txn::data) {
             *state.usage.entry(data.key()).or_default() += 1;
         }
         tracing::warn!(table = %self.id, from = %first.seq_txn, to = %last.seq_txn, rows,
@@ -178,28 +191,41 @@ impl ApplyTable {
                     next.schema = Arc::new(next.schema.with(&columns));
                     next.applied_txn = txn.seq_txn;
                 });
-                state.definitions.push(Edit::AddColumns { table: self.id, columns });
+                state.is_redefined = true;
             }
-            TxnKind::RemoveBefore(_) | TxnKind::Drop if !self.is_settled() => {
-                return Ok(Step::Waits);
-            }
-            TxnKind::RemoveBefore(time) => {
-                if !self.remove_before(time, txn.seq_txn, state, shared)? {
-                    return Ok(Step::Waits);
+            TxnKind::Alter(change) => {
+                let rules = self.snapshot().schema.shape().rules.len();
+                let mut is_new_rule = false;
+                self.publish(|next, _| {
+                    next.schema = Arc::new(next.schema.altered(&change, txn.seq_txn));
+                    is_new_rule = next.schema.shape().rules.len() > rules;
+                    next.applied_txn = txn.seq_txn;
+                });
+                state.is_redefined = true;
+                if is_new_rule {
+                    // Rows of before and after are never in one run or part.
+                    self.finish(txn.seq_txn, 1, shared);
+                    self.want_flush(txn.seq_txn);
+                    self.freeze(state, shared);
+                    return Ok(Step::Applied);
                 }
             }
+            TxnKind::Drop if !self.is_settled() => return Ok(Step::Waits),
             TxnKind::Drop => {
                 self.apply_drop(txn.seq_txn, state, shared)?;
                 return Ok(Step::Waits);
             }
-            TxnKind::Data(_) => unreachable!("data comes as a chunk"),
+            TxnKind::Data(_)
+            | TxnKind::Truncate
+            | TxnKind::Replace { .. }
+            | TxnKind::RemoveBefore(_) => unreachable!("these come as chunks of their own"),
         }
         self.finish(txn.seq_txn, 1, shared);
         Ok(Step::Applied)
     }
 
     /// Counts transactions up to `upto`, which have been published.
-    fn finish(&self, upto: SeqTxn, txns: usize, shared: &Shared) {
+    pub(super) fn finish(&self, upto: SeqTxn, txns: usize, shared: &Shared) {
         let rows = self.applied(upto, shared.clock.monotonic(), &shared.gate);
         self.succeeded(Stage::Apply);
         metrics::APPLY_ROWS.increment(rows);
@@ -207,52 +233,11 @@ impl ApplyTable {
     }
 
     fn apply_create(&self, def: TableDef, state: &mut TurnState, shared: &Shared) {
-        let dir = TableDir::new(&shared.fs, &shared.tables_dir, &def);
+        let shape = Shape::new(def.clone(), Vec::new());
+        let dir = TableDir::new(&shared.fs, &shared.tables_dir, &shape);
         self.create(def.clone(), dir);
         self.publish(|next, _| next.applied_txn = FIRST_TXN);
-        state.definitions.push(Edit::Create(def));
-    }
-
-    /// Removes whole partitions, parts and tail. No flush is under way. False when it must wait for a compaction.
-    fn remove_before(
-        &self,
-        time: i64,
-        txn: SeqTxn,
-        state: &mut TurnState,
-        shared: &Shared,
-    ) -> Result<bool, Trouble> {
-        let snapshot = self.snapshot();
-        let by = snapshot.schema.def().partition_by;
-        let is_expired = |key: PartitionKey| by.range(key).1 <= time;
-        let is_gone = |part: &&Arc<Part>| is_expired(part.meta().id.partition);
-        let parts: Vec<&Arc<Part>> = snapshot.parts.iter().filter(is_gone).collect();
-        if !parts.is_empty() {
-            let remove: Vec<PartId> = parts.iter().map(|part| part.meta().id).collect();
-            match shared.catalog.commit(vec![Edit::Replace {
-                table: self.id,
-                remove,
-                add: Vec::new(),
-            }]) {
-                Ok(()) => {}
-                // A compaction has replaced some of them and is about to publish what it made of them.
-                Err(StorageError::Refused { .. }) if self.is_compacting() => return Ok(false),
-                Err(error) => return Err(Trouble::from(&error)),
-            }
-        }
-        let mut expired: BTreeSet<PartitionKey> =
-            parts.iter().map(|part| part.meta().id.partition).collect();
-        self.publish(|next, _| {
-            expired.extend(next.tail.partitions().keys().filter(|key| is_expired(**key)));
-            next.tail = Arc::new(next.tail.retain(|key| !is_expired(key)));
-            let kept = next.parts.iter().filter(|part| !is_gone(part));
-            next.parts = kept.cloned().collect();
-            next.applied_txn = txn;
-            shared.gate.tail_grew(state.bytes, next.tail.bytes());
-            state.bytes = next.tail.bytes();
-        });
-        parts.iter().for_each(|part| part.mark_removed());
-        metrics::PARTITIONS_EXPIRED.increment(expired.len() as u64);
-        Ok(true)
+        state.created = Some(def);
     }
 
     /// The table goes: from the catalog, from the pool, and with its last reader from the disk.
@@ -283,10 +268,10 @@ impl ApplyTable {
     }
 
     /// Takes the tail away for a flush and opens the next one. Readers go on to see it.
-    fn freeze(self: &Arc<ApplyTable>, state: &mut TurnState, shared: &Shared) {
+    pub(super) fn freeze(self: &Arc<ApplyTable>, state: &mut TurnState, shared: &Shared) {
         let since = shared.clock.monotonic();
         let (usage, bytes) = (std::mem::take(&mut state.usage), std::mem::take(&mut state.bytes));
-        let definitions = std::mem::take(&mut state.definitions);
+        let definitions = state.take_definitions(&self.snapshot().schema);
         state.merger.reset();
         let mut tasks = Vec::new();
         self.publish(|next, publication| {
@@ -308,10 +293,6 @@ impl ApplyTable {
         self.frozen();
         shared.gate.froze(bytes);
         shared.scheduler.push_flushes(tasks);
-    }
-
-    fn is_compacting(&self) -> bool {
-        lock(&self.publication).is_compacting
     }
 }
 

@@ -38,6 +38,7 @@ impl Settings {
             tables: TablesConfig {
                 partition_by: self.tables.partition_by,
                 time_column: self.tables.time_column.clone(),
+                duplicates: self.tables.duplicates,
                 ttl_s: self.tables.ttl_s,
                 o3_max_lag_ms: self.tables.o3_max_lag_ms,
                 time_min: self.tables.time_min,

@@ -3,7 +3,7 @@
 use super::ConfigError;
 use crate::apply::{ApplyConfig, CompactionConfig};
 use crate::codec::{Dialect, Precision};
-use crate::engine::{CommitConfig, LimitsConfig, TableRule, TablesConfig};
+use crate::engine::{CommitConfig, Duplicates, LimitsConfig, TableRule, TablesConfig};
 use crate::hooks::HookConfig;
 use crate::query::QueryConfig;
 use crate::sequencer::{Durability, SequencerConfig};
@@ -183,6 +183,8 @@ sections! {
         partition_by: PartitionBy = TablesConfig::default().partition_by,
         /// Name of the designated timestamp of a new table.
         time_column: String = TablesConfig::default().time_column,
+        /// What becomes of rows with one time and tag set in a new table: `append` keeps all, `replace` the last, `merge` makes them one row with the last value of each column.
+        duplicates: Duplicates = TablesConfig::default().duplicates,
         /// Seconds after which whole partitions are dropped; 0 keeps them.
         ttl_s: u64 = TablesConfig::default().ttl_s,
         /// Longest that a table's rows wait in memory for late ones before they are flushed, milliseconds; 0 leaves it to `apply.flush_age_ms`.
@@ -195,7 +197,7 @@ sections! {
         new_tables: bool = TablesConfig::default().new_tables,
         /// Whether a line adds the columns that it names to a table that exists. A new table always has those of its first line.
         new_columns: bool = TablesConfig::default().new_columns,
-        /// Exceptions by name, as `[[tables.rule]]` with `pattern` (`*` stands for any text) and any of `partition_by`, `ttl_s`, `o3_max_lag_ms` and `segment_rows` (rows of the table at which a segment is followed by the next); for each, the first rule that matches and sets it holds.
+        /// Exceptions by name, as `[[tables.rule]]` with `pattern` (`*` stands for any text) and any of `partition_by`, `duplicates`, `ttl_s`, `o3_max_lag_ms` and `segment_rows` (rows of the table at which a segment is followed by the next); for each, the first rule that matches and sets it holds.
         rule: Vec<TableRule> = Vec::new(),
     }
 

@@ -88,7 +88,7 @@ impl Housekeeper {
         self.watch_replay();
         self.expire();
         let policies = self.shared.policies.clone();
-        self.shared.apply.set_max_lags(|def| policies.max_lag(&def.name));
+        self.shared.apply.set_max_lags(|def| policies.max_lag(def));
         if self.rounds.is_multiple_of(CLOSE_IDLE_ROUNDS) {
             self.shared.writers.close_idle();
         }
@@ -140,7 +140,7 @@ impl Housekeeper {
     /// Commits the removal of partitions that have outlived their table's TTL.
     fn expire(&mut self) {
         let policies = self.shared.policies.clone();
-        for (table, time) in self.shared.apply.expired(|def| policies.ttl(&def.name)) {
+        for (table, time) in self.shared.apply.expired(|def| policies.ttl(def)) {
             if self.trimmed.insert(table, time) != Some(time) {
                 self.push(Some(Change::RemoveBefore { table, time }));
             }

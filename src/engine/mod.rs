@@ -42,6 +42,10 @@ mod stored;
 mod tables;
 mod write;
 
+mod insert;
+mod statements;
+mod transactions;
+
 mod fence;
 mod housekeeper;
 mod open;
@@ -60,5 +64,5 @@ pub use rows::{Outcome, RowBuilder};
 pub use session::{AckRequest, Ingested, Origin, ReplyCounts, Session};
 #[doc(hidden)]
 pub use steps::{Actor, Steps};
-pub use tables::{TablePolicies, TableRule, TablesConfig};
+pub use tables::{Duplicates, TablePolicies, TableRule, TablesConfig};
 pub use write::{Rejected, WriteOutcome};

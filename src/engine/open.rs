@@ -12,8 +12,10 @@ use crate::clock::Clock;
 use crate::hooks::{ReportRuns, Reporter, Sums};
 use crate::io::{DirLock, Fs};
 use crate::metrics;
-use crate::schema::{Registry, Table};
-use crate::sequencer::{Committed, Durability, OnCommit, Sequencer, SequencerTurns, TxnKind};
+use crate::schema::{Alteration, Registry, Table};
+use crate::sequencer::{
+    Committed, Durability, Frame, OnCommit, Sequencer, SequencerTurns, TxnKind,
+};
 use crate::storage::{Catalog, Snapshot};
 use crate::wal::WriterPool;
 use std::path::PathBuf;
@@ -260,6 +262,11 @@ impl Shared {
         self.registry.get(&database.into(), name).filter(|t| t.is_logged())
     }
 
+    /// A table that has its first transaction, also by a name that differs from its own by case only.
+    pub(super) fn logged_table_folded(&self, database: &str, name: &str) -> Option<Arc<Table>> {
+        self.registry.get_folded(&database.into(), name).filter(|t| t.is_logged())
+    }
+
     pub(super) fn snapshot(&self, database: &str, table: &str) -> Option<Arc<Snapshot>> {
         let table = self.logged_table(database, table)?;
         Some(self.apply.table(table.id())?.store.load())
@@ -322,9 +329,16 @@ fn on_commit(registry: Arc<Registry>, apply: Arc<ApplyPool>, sums: Option<Arc<Su
                         }
                     }
                 }
-                TxnKind::Data { rows, .. } => rows_committed += u64::from(*rows),
+                TxnKind::Alter(Alteration::RetypeColumn { to, .. }) => {
+                    if let Some(table) = registry.by_id(txn.table)
+                        && let Some(column) = table.schema().by_id(to.id)
+                    {
+                        column.mark_logged();
+                    }
+                }
                 _ => {}
             }
+            rows_committed += txn.kind.frame().map_or(0, |frame| u64::from(frame.rows));
         }
         metrics::ROWS.increment(rows_committed);
         if let Some(sums) = &sums {
@@ -341,12 +355,24 @@ fn on_commit(registry: Arc<Registry>, apply: Arc<ApplyPool>, sums: Option<Arc<Su
 /// A transaction in the words of the apply pool, which does not know the sequencer.
 pub(super) fn to_apply(txn: &Committed) -> Txn {
     use crate::apply::{Data, TxnKind as Apply};
+    let data = |frame: &Frame| Data {
+        writer: frame.writer,
+        segment: frame.segment,
+        offset: frame.offset,
+        len: frame.len,
+        rows: frame.rows,
+        min_time: frame.min_time,
+        max_time: frame.max_time,
+    };
     let kind = match &txn.kind {
         TxnKind::Create(def) => Apply::Create(def.clone()),
         TxnKind::AddColumns(columns) => Apply::AddColumns(columns.clone()),
-        &TxnKind::Data { writer, segment, offset, len, rows, .. } => {
-            Apply::Data(Data { writer, segment, offset, len, rows })
+        TxnKind::Data(frame) => Apply::Data(data(frame)),
+        TxnKind::Replace { from, to, frame } => {
+            Apply::Replace { from: *from, to: *to, data: frame.as_ref().map(data) }
         }
+        TxnKind::Truncate => Apply::Truncate,
+        TxnKind::Alter(alteration) => Apply::Alter(alteration.clone()),
         TxnKind::RemoveBefore(time) => Apply::RemoveBefore(*time),
         TxnKind::Drop => Apply::Drop,
     };

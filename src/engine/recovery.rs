@@ -11,12 +11,12 @@ use super::{EngineConfig, OpenError};
 use crate::apply::{ApplyPaths, ApplyPool};
 use crate::clock::Clock;
 use crate::io::Fs;
-use crate::schema::Registry;
-use crate::sequencer::{self, CarriedFrames, Committed, LogState, Recovered, TxnKind};
+use crate::schema::{Registry, Shape};
+use crate::sequencer::{self, CarriedFrames, Committed, Frame, LogState, Recovered, TxnKind};
 use crate::storage::{Catalog, CatalogState};
 use crate::types::{SegmentId, SeqTxn, TableId, WriterId};
 use crate::wal::{self, SegmentReader};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -104,7 +104,7 @@ fn forget_cached(fs: &Fs, folder: &Path) -> Result<(), OpenError> {
     Ok(())
 }
 
-/// Every table that exists at the end of the log, with all its columns.
+/// Every table that exists at the end of the log, as it is then.
 fn registry(
     config: &EngineConfig,
     state: &CatalogState,
@@ -114,24 +114,26 @@ fn registry(
     let registry = Registry::new(config.limits.schema());
     let dropped_later = transactions.iter().filter(|t| t.kind == TxnKind::Drop).map(|t| t.table);
     let gone: BTreeSet<TableId> = dropped_later.chain(state.dropped.iter().copied()).collect();
-    for (id, table) in &state.tables {
-        if !gone.contains(id) {
-            registry.restore(table.def.clone(), table.columns.clone());
-        }
+    let mut shapes: BTreeMap<TableId, Shape> = BTreeMap::new();
+    for (id, table) in state.tables.iter().filter(|(id, _)| !gone.contains(id)) {
+        shapes.insert(*id, table.shape.clone());
     }
     for txn in transactions.iter().filter(|t| !gone.contains(&t.table)) {
+        if state.tables.get(&txn.table).is_some_and(|t| txn.seq_txn <= t.flushed_txn) {
+            continue;
+        }
+        if let TxnKind::Create(def) = &txn.kind {
+            shapes.insert(txn.table, Shape::new(def.clone(), Vec::new()));
+        }
+        let shape = shapes.get_mut(&txn.table).expect("a table is created before it changes");
         match &txn.kind {
-            TxnKind::Create(def) if registry.by_id(txn.table).is_none() => {
-                registry.restore(def.clone(), Vec::new());
-            }
-            TxnKind::AddColumns(columns) => {
-                let table = registry.by_id(txn.table).expect("a table is created before it grows");
-                for column in columns {
-                    registry.restore_column(&table, column);
-                }
-            }
+            TxnKind::AddColumns(columns) => shape.add(columns),
+            TxnKind::Alter(change) => shape.alter(change, txn.seq_txn),
             _ => {}
         }
+    }
+    for shape in shapes.into_values() {
+        registry.restore(shape);
     }
     for id in gone.into_iter().chain([log.highest_table()]) {
         registry.never_reuse(id);
@@ -159,7 +161,9 @@ impl Segments<'_> {
     fn is_whole(&self, txn: &Committed, state: &CatalogState) -> bool {
         let is_flushed = state.dropped.contains(&txn.table)
             || state.tables.get(&txn.table).is_some_and(|t| txn.seq_txn <= t.flushed_txn);
-        let TxnKind::Data { writer, segment, offset, len, .. } = txn.kind else { return true };
+        let Some(&Frame { writer, segment, offset, len, .. }) = txn.kind.frame() else {
+            return true;
+        };
         let verifies = || {
             let reader =
                 SegmentReader::open(self.fs, self.wal_dir, &self.identity.segment(writer, segment));
@@ -189,10 +193,7 @@ impl Segments<'_> {
         carried: &CarriedFrames,
         keep_all: bool,
     ) -> Result<BTreeSet<(WriterId, SegmentId)>, OpenError> {
-        let place = |txn: &Committed| match txn.kind {
-            TxnKind::Data { writer, segment, .. } => Some((writer, segment)),
-            _ => None,
-        };
+        let place = |txn: &Committed| txn.kind.frame().map(|frame| (frame.writer, frame.segment));
         let mut needed: BTreeSet<_> = pending.iter().filter_map(place).collect();
         for (&(writer, segment), frames) in carried {
             if needed.contains(&(writer, segment)) {

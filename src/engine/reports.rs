@@ -3,10 +3,9 @@
 //! Rows and bookkeeping are one record of the log, so a report is either written and counted as reported, or neither.
 
 use super::open::Shared;
-use super::session::define;
 use crate::hooks::{FlushReport, REPORTS_TABLE, ReportError, ReportRow, ReportSink};
 use crate::schema::{Claim, ClaimError, ColumnDef, Table};
-use crate::sequencer::{Committed, LogState, Progress, Receipt, Reported, TxnKind};
+use crate::sequencer::{Committed, Frame, LogState, Progress, Receipt, Reported};
 use crate::types::{ColumnId, ColumnType, SeqTxn, TableId};
 use crate::wal::{Batch, Lease};
 use std::collections::HashMap;
@@ -97,7 +96,7 @@ impl ReportSink for ReportWriter {
         self.ordinal += 1;
         let receipt = self.shared.receipt(appended, self.progress.clone(), self.ordinal);
         let mut definitions = Vec::new();
-        all.iter().for_each(|r| define(&r.table, &mut definitions));
+        all.iter().for_each(|r| definitions.extend(r.table.unlogged()));
         let reported = |r: &FlushReport| Reported {
             table: r.table,
             through: r.last_txn,
@@ -127,7 +126,7 @@ pub(super) fn counted(
     txn: &Committed,
     table: impl FnOnce(TableId) -> Option<Arc<Table>>,
 ) -> Option<FlushReport> {
-    let TxnKind::Data { rows, bytes, min_time, max_time, .. } = txn.kind else { return None };
+    let &Frame { rows, bytes, min_time, max_time, .. } = txn.kind.frame()?;
     let table = table(txn.table)?;
     Some(FlushReport {
         table: txn.table,

@@ -68,6 +68,8 @@ struct TableRows {
     partition: (i64, i64),
     /// Whether everything this connection uses of the table is in the log.
     logged: bool,
+    /// The table's version when this connection began to remember it.
+    version: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -187,10 +189,11 @@ impl RowBuilder {
         self.rows.series.clear();
     }
 
-    /// Forgets tables that were dropped. Batches must be empty.
-    pub fn forget_dropped(&mut self) {
+    /// Forgets tables that were dropped, and what holds no more of those that were renamed or whose columns were changed.
+    /// Batches must be empty.
+    pub fn forget_changed(&mut self) {
         self.forget_series();
-        self.rows.tables.retain(|t| !t.table.is_dropped());
+        self.rows.tables.retain(|t| !t.table.is_dropped() && t.table.version() == t.version);
         self.rows.by_name.clear();
         for (index, table) in self.rows.tables.iter().enumerate() {
             self.rows.by_name.insert((&*table.table.def().name).into(), index as u32);
@@ -276,6 +279,8 @@ impl TableRows {
     fn new(table: Arc<Table>) -> TableRows {
         TableRows {
             batch: Batch::new(table.id()),
+            // Before anything is read of it: what changes meanwhile is read anew.
+            version: table.version(),
             table,
             known: HashMap::default(),
             slots: Vec::new(),

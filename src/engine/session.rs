@@ -11,7 +11,7 @@ use super::tables::TablePolicies;
 use super::write::Rejected;
 use crate::codec::{LineError, LineSplitter, Parser, Precision, Reason, Split};
 use crate::metrics;
-use crate::schema::{Definition, Table};
+use crate::schema::Definition;
 use crate::sequencer::{FrameRef, Progress, Receipt};
 use crate::types::TableId;
 use crate::wal::{Appended, FrameMeta, Lease, WalWriter};
@@ -182,7 +182,7 @@ impl Session {
     /// # Panics
     /// Without a writer: see [`Session::ready`].
     pub fn ingest(&mut self, buf: &mut BytesMut) -> Result<Ingested, IngestError> {
-        self.forget_dropped()?;
+        self.forget_changed()?;
         let mut result = Ingested::default();
         let now = self.shared.clock.wall_nanos();
         let mut at = 0;
@@ -444,12 +444,12 @@ impl Session {
         self.rows.pending() >= limit.rows || self.pending_bytes >= limit.bytes
     }
 
-    /// Lets go of tables that were dropped since the last call, after committing what is pending for them.
-    fn forget_dropped(&mut self) -> Result<(), IngestError> {
+    /// Lets go of tables that were dropped or changed since the last call, after committing what is pending for them.
+    fn forget_changed(&mut self) -> Result<(), IngestError> {
         let epoch = self.shared.registry.epoch();
         if epoch != self.registry_epoch {
             self.commit()?;
-            self.rows.forget_dropped();
+            self.rows.forget_changed();
             self.registry_epoch = epoch;
         }
         Ok(())
@@ -504,31 +504,18 @@ fn pending_tables(rows: &RowBuilder) -> impl Iterator<Item = TableId> {
 
 /// True when one of these tables has as many rows in the open segment as it may.
 fn reaches_own_limit(shared: &Shared, writer: &WalWriter, tables: &[TableId]) -> bool {
-    let policies = &shared.policies;
-    policies.limits_segments()
-        && tables.iter().any(|id| {
-            let table = shared.registry.by_id(*id);
-            let limit = table.and_then(|table| policies.segment_rows(*id, &table.def().name));
-            limit.is_some_and(|limit| writer.rows_of(*id) >= limit)
-        })
+    tables.iter().any(|id| {
+        let table = shared.registry.by_id(*id);
+        let limit = table.and_then(|table| shared.policies.segment_rows(&table.def()));
+        limit.is_some_and(|limit| writer.rows_of(*id) >= limit)
+    })
 }
 
 /// All that the log does not hold yet of the tables in this commit.
 fn definitions(rows: &mut RowBuilder) -> Vec<Definition> {
     let mut definitions = Vec::new();
-    rows.unlogged().for_each(|table| define(table, &mut definitions));
+    rows.unlogged().for_each(|table| definitions.extend(table.unlogged()));
     definitions
-}
-
-/// Adds what the log does not hold yet of a table, its columns in order of their ids.
-pub(super) fn define(table: &Table, definitions: &mut Vec<Definition>) {
-    if !table.is_logged() {
-        definitions.push(Definition::Create(table.def().clone()));
-    }
-    for column in table.schema().columns().iter().filter(|c| !c.is_logged()) {
-        let column = column.def.clone();
-        definitions.push(Definition::AddColumn { table: table.id(), column });
-    }
 }
 
 fn incomplete() -> LineError {

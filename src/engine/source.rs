@@ -3,18 +3,14 @@
 use super::Engine;
 use super::open::{DEFAULT_DATABASE, Shared};
 use super::reports::report_columns;
-use crate::apply::ResumeError;
-use crate::query::{Command, CommandError, Pending, RejectedLine, Source, Suspension, TableStatus};
-use crate::schema::{Table, TableDef};
-use crate::sequencer::{Change, Progress, Receipt};
+use crate::query::{
+    Command, CommandError, Pending, RejectedLine, Source, Suspension, TableStatus, Transaction,
+};
+use crate::schema::{Table, TableDef, TableOptions};
 use crate::storage::{Snapshot, TableSchema};
 use crate::types::{SeqTxn, TableId};
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
-
-/// How often a flush looks whether compaction has come to rest.
-const COMPACTION_POLL: Duration = Duration::from_millis(10);
 
 impl Engine {
     /// Where queries get their tables from.
@@ -62,53 +58,18 @@ impl Source for EngineSource {
         self.0.rejects.kept()
     }
 
+    fn transactions(&self, database: &str, table: &str) -> Result<Vec<Transaction>, CommandError> {
+        let found = self.0.logged_table_folded(database, table);
+        let found = found.ok_or_else(|| CommandError::NoSuchTable(table.to_owned()))?;
+        self.0.transactions(&found).map_err(CommandError::Failed)
+    }
+
     fn execute<'a>(
         &'a self,
         database: &'a str,
         command: Command,
     ) -> Pending<'a, Result<(), CommandError>> {
-        Box::pin(async move {
-            let changes_nothing =
-                matches!(command, Command::Flush { .. } | Command::ApplyWal { .. });
-            if self.0.is_stopping() && !changes_nothing {
-                // Nobody is left to carry it out, so waiting for that would have no end.
-                let why = "nothing can be changed: the server has stopped or is about to";
-                return Err(CommandError::Refused(why.to_owned()));
-            }
-            match command {
-                Command::DropTable { if_exists, name } => {
-                    match self.0.logged_table(database, &name) {
-                        Some(table) => self.0.drop_table(&table).await,
-                        None if if_exists => Ok(()),
-                        None => Err(CommandError::NoSuchTable(name)),
-                    }
-                }
-                Command::Flush { table: Some(name) } => {
-                    let table = self.table(database, name)?;
-                    self.0.flush(Some(table)).await
-                }
-                Command::Flush { table: None } => self.0.flush(None).await,
-                Command::SuspendWal { name } => {
-                    let table = self.table(database, name)?;
-                    self.0.apply.suspend(table.id(), "a statement asked for it");
-                    Ok(())
-                }
-                Command::ResumeWal { name, from } => {
-                    let table = self.table(database, name)?;
-                    self.0.resume(&table, from).await
-                }
-                Command::ApplyWal { name } => {
-                    let table = self.table(database, name)?;
-                    self.0.applied(&table).await
-                }
-            }
-        })
-    }
-}
-
-impl EngineSource {
-    fn table(&self, database: &str, name: String) -> Result<Arc<Table>, CommandError> {
-        self.0.logged_table(database, &name).ok_or(CommandError::NoSuchTable(name))
+        Box::pin(self.0.execute(database, command))
     }
 }
 
@@ -124,7 +85,9 @@ impl Shared {
             name: table.into(),
             partition_by: self.policies.of(table).partition_by,
             time_column: self.policies.of(table).time_column,
+            time_place: u32::MAX,
             created: 0,
+            options: TableOptions::default(),
         };
         let schema = Arc::new(TableSchema::new(def, report_columns()));
         Some(Arc::new(Snapshot::flushed(schema, Arc::default(), SeqTxn::NONE)))
@@ -146,6 +109,7 @@ impl Shared {
             applied_txn,
             flushed_txn,
             lag_rows: progress.unapplied_rows(),
+            skipped_txns: progress.skipped_txns(),
             suspended,
             memory_pressure,
         })
@@ -159,54 +123,5 @@ impl Shared {
             held if held > self.config.apply.memory_budget / 4 * 3 => 1,
             _ => 0,
         }
-    }
-
-    /// Sequences the drop of a table; its name is free on return.
-    async fn drop_table(&self, table: &Table) -> Result<(), CommandError> {
-        if self.policies.is_reserved(&table.def().name) {
-            let why = "the server writes this table itself; switch the hook off to drop it";
-            return Err(CommandError::Refused(why.to_owned()));
-        }
-        let progress = Progress::new();
-        let receipt = Receipt::without_frames(progress.clone(), 1);
-        let change = Change::Drop { table: table.id() };
-        self.sequencer.push(Receipt { change: Some(change), ..receipt });
-        progress.reached(1).await;
-        Ok(())
-    }
-
-    /// Lets a suspended table go on. Where rows are to be skipped, returns once that is on the device: a start would try them again.
-    async fn resume(&self, table: &Table, from: Option<SeqTxn>) -> Result<(), CommandError> {
-        let resumed = self.apply.resume(table.id(), from);
-        match (resumed, from) {
-            // Resuming what goes on by itself changes nothing.
-            (Ok(()) | Err(ResumeError::NotSuspended), None) => Ok(()),
-            (Err(error), _) => Err(CommandError::Refused(error.to_string())),
-            (Ok(()), Some(from)) => {
-                let Some(progress) = self.apply.progress(table.id()) else { return Ok(()) };
-                let flushed = progress.wait_flushed(SeqTxn(from.0.saturating_sub(1))).await;
-                flushed.map_err(|trouble| CommandError::Failed(trouble.to_string()))
-            }
-        }
-    }
-
-    /// Returns once all that is committed to the table now is visible.
-    async fn applied(&self, table: &Table) -> Result<(), CommandError> {
-        let Some(progress) = self.apply.progress(table.id()) else { return Ok(()) };
-        let applied = progress.wait_applied(progress.seq_txn()).await;
-        applied.map_err(|trouble| CommandError::Failed(trouble.to_string()))
-    }
-
-    /// Returns once all that is committed now, in one table or in all, is in Parquet and no compaction is due.
-    async fn flush(&self, table: Option<Arc<Table>>) -> Result<(), CommandError> {
-        let flushed = match table {
-            Some(table) => self.apply.flush(table.id()).await,
-            None => self.apply.flush_all().await,
-        };
-        flushed.map_err(|trouble| CommandError::Failed(trouble.to_string()))?;
-        while self.apply.is_compacting() {
-            tokio::time::sleep(COMPACTION_POLL).await;
-        }
-        Ok(())
     }
 }

@@ -1,12 +1,9 @@
 //! What a table gets when a line creates it, by the pattern that its name matches.
 
 use crate::hooks::REPORTS_TABLE;
-use crate::schema::{TablePolicy, check_column_name};
-use crate::types::{PartitionBy, TableId};
+use crate::schema::{Dedup, Keys, TableDef, TablePolicy, check_column_name};
+use crate::types::PartitionBy;
 use serde::{Deserialize, Serialize};
-use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 
 /// `[tables]` of the configuration: defaults for new tables, and rules by name.
@@ -17,6 +14,8 @@ pub struct TablesConfig {
     pub partition_by: PartitionBy,
     /// Name of the designated timestamp of new tables.
     pub time_column: String,
+    /// What becomes of rows with one time and tag set in new tables.
+    pub duplicates: Duplicates,
     /// Whole partitions older than this go; 0 keeps everything.
     pub ttl_s: u64,
     /// Longest that rows wait in memory for late ones before they are flushed; 0 leaves it to `apply.flush_age_ms`.
@@ -47,6 +46,21 @@ pub struct TableRule {
     pub o3_max_lag_ms: Option<u64>,
     /// Rows of the table at which a segment is followed by the next one; the limits of all segments hold as well.
     pub segment_rows: Option<u64>,
+    /// What becomes of rows with one time and tag set in new tables.
+    pub duplicates: Option<Duplicates>,
+}
+
+/// What becomes of rows with one time and tag set.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Duplicates {
+    /// All are kept.
+    #[default]
+    Append,
+    /// The last one replaces those before it.
+    Replace,
+    /// They become one row: in each column the last value.
+    Merge,
 }
 
 impl Default for TablesConfig {
@@ -54,6 +68,7 @@ impl Default for TablesConfig {
         TablesConfig {
             partition_by: PartitionBy::Day,
             time_column: "time".to_owned(),
+            duplicates: Duplicates::Append,
             ttl_s: 0,
             o3_max_lag_ms: 0,
             time_min: i64::MIN,
@@ -85,6 +100,7 @@ impl TablesConfig {
                 ttl_s: None,
                 o3_max_lag_ms: None,
                 segment_rows: None,
+                duplicates: None,
             } => Some(format!("the rule for {pattern:?} sets nothing")),
             _ => None,
         });
@@ -97,22 +113,12 @@ impl TablesConfig {
 pub struct TablePolicies {
     config: TablesConfig,
     reports_reserved: bool,
-    /// Limits that were set for one table, over those of the rules.
-    segment_rows: RwLock<HashMap<TableId, u64>>,
-    /// Some table has a limit of its own. Relaxed: a limit that is seen a commit later is as good.
-    limits_segments: AtomicBool,
 }
 
 impl TablePolicies {
     /// `reports_reserved`: clients may not write to [`REPORTS_TABLE`].
     pub fn new(config: TablesConfig, reports_reserved: bool) -> TablePolicies {
-        let limits_segments = config.rule.iter().any(|rule| rule.segment_rows.is_some());
-        TablePolicies {
-            config,
-            reports_reserved,
-            segment_rows: RwLock::default(),
-            limits_segments: AtomicBool::new(limits_segments),
-        }
+        TablePolicies { config, reports_reserved }
     }
 
     /// Whether a line may create a table.
@@ -133,46 +139,40 @@ impl TablePolicies {
     /// What a new table of this name gets.
     pub fn of(&self, table: &str) -> TablePolicy {
         let by = self.rules(table).find_map(|r| r.partition_by);
+        let duplicates = self.rules(table).find_map(|r| r.duplicates);
+        let dedup = match duplicates.unwrap_or(self.config.duplicates) {
+            // Reports of one time and table are distinct counts.
+            _ if table == REPORTS_TABLE => Dedup::Append,
+            Duplicates::Append => Dedup::Append,
+            Duplicates::Replace => Dedup::Replace(Keys::Tags),
+            Duplicates::Merge => Dedup::Merge,
+        };
         TablePolicy {
+            dedup,
             partition_by: by.unwrap_or(self.config.partition_by),
             time_column: self.config.time_column.as_str().into(),
         }
     }
 
-    /// How long the rows of a table of this name are kept; `None` is for ever.
-    pub fn ttl(&self, table: &str) -> Option<Duration> {
-        let ttl_s = self.rules(table).find_map(|r| r.ttl_s).unwrap_or(self.config.ttl_s);
+    /// How long a table's rows are kept; `None` is for ever. What a statement said of the table goes before the configuration.
+    pub fn ttl(&self, def: &TableDef) -> Option<Duration> {
+        let by_rule = || self.rules(&def.name).find_map(|r| r.ttl_s);
+        let ttl_s = def.options.ttl_s.or_else(by_rule).unwrap_or(self.config.ttl_s);
         (ttl_s > 0).then(|| Duration::from_secs(ttl_s))
     }
 
     /// How long rows of a table of this name may wait in memory; `None` as the pool decides.
-    pub fn max_lag(&self, table: &str) -> Option<Duration> {
-        let set = self.rules(table).find_map(|r| r.o3_max_lag_ms);
+    pub fn max_lag(&self, def: &TableDef) -> Option<Duration> {
+        let by_rule = || self.rules(&def.name).find_map(|r| r.o3_max_lag_ms);
+        let set = def.options.o3_max_lag_ms.or_else(by_rule);
         let max_lag_ms = set.unwrap_or(self.config.o3_max_lag_ms);
         (max_lag_ms > 0).then(|| Duration::from_millis(max_lag_ms))
     }
 
-    /// True when some table has a limit of its own for its rows in a segment.
-    pub fn limits_segments(&self) -> bool {
-        self.limits_segments.load(Ordering::Relaxed)
-    }
-
-    /// Rows of this table at which a segment is followed by the next one, if it has such a limit of its own.
-    pub fn segment_rows(&self, table: TableId, name: &str) -> Option<u64> {
-        let set = self.segment_rows.read().unwrap_or_else(PoisonError::into_inner);
-        let own = set.get(&table).copied();
-        own.or_else(|| self.rules(name).find_map(|rule| rule.segment_rows))
-    }
-
-    /// Sets or, with `None`, takes back a table's own limit (`walSegmentRolloverRowCount`). Holds from the next commit on, until the
-    /// server stops.
-    pub fn set_segment_rows(&self, table: TableId, rows: Option<u64>) {
-        let mut set = self.segment_rows.write().unwrap_or_else(PoisonError::into_inner);
-        match rows {
-            Some(rows) => set.insert(table, rows),
-            None => set.remove(&table),
-        };
-        self.limits_segments.fetch_or(rows.is_some(), Ordering::Relaxed);
+    /// Rows of a table at which a segment is followed by the next one, if it has such a limit of its own.
+    pub fn segment_rows(&self, def: &TableDef) -> Option<u64> {
+        let by_rule = || self.rules(&def.name).find_map(|rule| rule.segment_rows);
+        def.options.segment_rows.or_else(by_rule)
     }
 
     /// The earliest and the latest time taken.
@@ -219,6 +219,8 @@ fn matches(pattern: &str, name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::schema::TableOptions;
+    use crate::types::TableId;
 
     #[test]
     fn stars_match_any_text() {
@@ -243,6 +245,7 @@ mod tests {
             ttl_s,
             o3_max_lag_ms: ttl_s.map(|s| s * 100),
             segment_rows: None,
+            duplicates: None,
         };
         let config = TablesConfig {
             ttl_s: 9,
@@ -251,10 +254,22 @@ mod tests {
         };
         let policies = TablePolicies::new(config, true);
         assert_eq!(policies.of("ab").partition_by, PartitionBy::Hour);
-        assert_eq!(policies.ttl("ab"), None);
-        assert_eq!(policies.ttl("x"), Some(Duration::from_secs(9)));
-        assert_eq!(policies.max_lag("ab"), None, "the first rule says 0");
-        assert_eq!(policies.max_lag("x"), None);
+        let def = |name: &str, ttl_s| TableDef {
+            id: TableId(1),
+            database: "public".into(),
+            name: name.into(),
+            partition_by: PartitionBy::Day,
+            time_column: "time".into(),
+            time_place: u32::MAX,
+            created: 0,
+            options: TableOptions { ttl_s, ..TableOptions::default() },
+        };
+        assert_eq!(policies.ttl(&def("ab", None)), None);
+        assert_eq!(policies.ttl(&def("x", None)), Some(Duration::from_secs(9)));
+        assert_eq!(policies.ttl(&def("x", Some(7))), Some(Duration::from_secs(7)));
+        assert_eq!(policies.ttl(&def("x", Some(0))), None);
+        assert_eq!(policies.max_lag(&def("ab", None)), None, "the first rule says 0");
+        assert_eq!(policies.max_lag(&def("x", None)), None);
         assert!(policies.is_reserved("write_reports") && !policies.is_reserved("Write_Reports"));
     }
 }

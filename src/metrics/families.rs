@@ -94,6 +94,7 @@ families! {
 
         counter APPLY_ROWS "headwater_apply_rows_total" "Rows made visible to queries.";
         counter APPLY_TRANSACTIONS "headwater_apply_transactions_total" "Transactions made visible to queries.";
+        counter APPLY_SKIPPED "headwater_apply_skipped_transactions_total" "Transactions passed over unread, because a later one took all their rows away.";
         gauge APPLY_LAG_TRANSACTIONS "headwater_apply_lag_transactions" "Transactions committed and not yet visible, all tables together.";
         gauge APPLY_LAG_ROWS "headwater_apply_lag_rows" "Rows committed and not yet visible, all tables together.";
         gauge APPLY_LAG_SECONDS "headwater_apply_lag_seconds" "Age of the oldest transaction that is committed and not yet visible.";

@@ -3,7 +3,11 @@
 //! A query takes one snapshot of each table that it names and reads only that: every row of transactions `1..=n` once, none of `n + 1`,
 //! however long it runs. A table is the union of its immutable Parquet parts and of the sorted runs of its tails; parts and runs
 //! that a filter on the timestamp excludes are left out before anything is opened, `count(*)`, `min(time)` and `max(time)`
-//! without a filter are answered from what the snapshot knows. A column that a part or run does not have yet is null there.
+//! without a filter are answered from what the snapshot knows. A column that a part or run does not have yet is null there; columns are found
+//! by their ids, so that one of another name or type today is read from where it was written.
+//!
+//! Where a rule for duplicates was ever in force, parts and runs that share times are read together and resolved; a part that shares its times with no other
+//! is read as ever.
 //!
 //! # Limits, so that no SELECT stops ingest
 //! Queries run on a runtime of their own with few threads, at most [`QueryConfig::concurrent_max`] at a time. Their sorts, joins and
@@ -12,11 +16,12 @@
 //! Rows stream out in batches: a slow reader holds back its own query and nothing else.
 //!
 //! # Statements
-//! `SELECT`, `EXPLAIN`, `DESCRIBE`, `SHOW …`; `DROP TABLE [IF EXISTS] t` and `FLUSH [TABLE t]`, which become a [`Command`] to the [`Source`].
-//! Everything else is refused by name: rows come in as line protocol, and no statement reads or writes a file.
+//! `SELECT`, `EXPLAIN`, `DESCRIBE`, `SHOW …`; and those that change something, which become a [`Command`] to the [`Source`]: `CREATE`, `ALTER`,
+//! `RENAME`, `TRUNCATE` and `DROP TABLE`, `INSERT INTO … VALUES`, `REPLACE RANGE`, `FLUSH`. Their grammar is QuestDB's where QuestDB has them.
+//! Everything else is refused by name, and no statement reads or writes a file.
 //! Databases are SQL schemas; the request names the default one. Names keep their case; a table is also found by a name that
 //! differs from its own by case only. Beside the tables there are `tables()`, `wal_tables()`, `table_columns('t')`,
-//! `table_partitions('t')`, `information_schema`, and `system.rejected_lines`, the lines that were refused of late.
+//! `table_partitions('t')`, `wal_transactions('t')`, `information_schema`, and `system.rejected_lines`, the lines that were refused of late.
 //!
 //! # Errors
 //! A [`QueryError`] is the caller's (a bad statement, with its position when it is known), a limit's, or ours.
@@ -29,9 +34,15 @@ mod config;
 mod source;
 
 #[cfg(feature = "query")]
+mod clusters;
+#[cfg(feature = "query")]
+mod command;
+#[cfg(feature = "query")]
 mod engine;
 #[cfg(feature = "query")]
 mod error;
+#[cfg(feature = "query")]
+mod evolution;
 #[cfg(feature = "query")]
 mod format;
 #[cfg(feature = "query")]
@@ -61,7 +72,8 @@ mod tests;
 pub use client::{QueryArgs, query};
 pub use config::QueryConfig;
 pub use source::{
-    Command, CommandError, Pending, RejectedLine, SYSTEM_DATABASE, Source, Suspension, TableStatus,
+    Command, CommandError, CreateTable, Pending, RejectedLine, SYSTEM_DATABASE, Source, Suspension,
+    TableStatus, Transaction, Value,
 };
 
 #[cfg(feature = "query")]

@@ -1,7 +1,8 @@
-//! What queries need from the server around them: names, snapshots, progress, and the commands.
+//! What queries need from the server around them: names, snapshots, progress, and who carries out commands.
 
+use crate::schema::{DedupRule, TableChange};
 use crate::storage::Snapshot;
-use crate::types::{SeqTxn, TableId};
+use crate::types::{ColumnType, PartitionBy, SegmentId, SeqTxn, TableId, WriterId};
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -27,6 +28,12 @@ pub trait Source: Send + Sync + 'static {
 
     /// Refused lines that are still kept, oldest first.
     fn rejected_lines(&self) -> Vec<Arc<RejectedLine>>;
+
+    /// The transactions of a table that the log still holds, in order.
+    ///
+    /// # Errors
+    /// There is no such table, or the log cannot be read.
+    fn transactions(&self, database: &str, table: &str) -> Result<Vec<Transaction>, CommandError>;
 
     /// Carries out a command; returns when it is done.
     fn execute<'a>(
@@ -55,6 +62,8 @@ pub struct TableStatus {
     pub flushed_txn: SeqTxn,
     /// Rows committed and not yet visible.
     pub lag_rows: u64,
+    /// Transactions since the start that were passed over, because a later one took all their rows away.
+    pub skipped_txns: u64,
     /// Why it is not applied any further, if it is not.
     pub suspended: Option<Suspension>,
     /// 0 when memory is no concern, 1 when its tails are flushed early, 2 when connections wait for that.
@@ -86,6 +95,29 @@ pub struct RejectedLine {
     pub excerpt: String,
 }
 
+/// A transaction of a table: a row of `wal_transactions('t')`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Transaction {
+    /// Its number.
+    pub seq_txn: SeqTxn,
+    /// When it was committed, nanoseconds since 1970.
+    pub at: i64,
+    /// The writer and the segment that have its rows, if it has any.
+    pub place: Option<(WriterId, SegmentId)>,
+    /// How often the table's shape has changed up to it; `None` when the log no longer knows.
+    pub structure_version: Option<u64>,
+    /// Its earliest and latest row.
+    pub times: Option<(i64, i64)>,
+    /// How many rows it brings.
+    pub rows: Option<u64>,
+    /// QuestDB's number for what it alters.
+    pub command: Option<i16>,
+    /// What it does, in a word or two.
+    pub kind: &'static str,
+    /// True when queries see it.
+    pub is_applied: bool,
+}
+
 /// Why a table is suspended.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Suspension {
@@ -110,6 +142,33 @@ pub enum Command {
         /// Of one table, or of every table of the server.
         table: Option<String>,
     },
+    /// Create a table.
+    CreateTable(CreateTable),
+    /// Change a table's name, columns or options.
+    Alter {
+        /// Which table.
+        table: String,
+        /// How.
+        change: TableChange,
+    },
+    /// Take all rows away.
+    Truncate {
+        /// A table that does not exist is no error.
+        if_exists: bool,
+        /// Its name within the database.
+        name: String,
+    },
+    /// Add rows, in one transaction.
+    Insert {
+        /// To which table.
+        table: String,
+        /// The columns that the values are of; all of them, as `SELECT *` has them, when nothing is said.
+        columns: Option<Vec<String>>,
+        /// The rows.
+        rows: Vec<Vec<Value>>,
+        /// The range of times, `[from, to)` in nanoseconds since 1970, of which all rows go first. The new ones are all of it.
+        range: Option<(i64, i64)>,
+    },
     /// Let what is committed to a table wait.
     SuspendWal {
         /// Its name within the database.
@@ -129,6 +188,44 @@ pub enum Command {
     },
 }
 
+/// A table to be created; what is not said is as the server's configuration has it for its name.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct CreateTable {
+    /// A table that exists is no error.
+    pub if_not_exists: bool,
+    /// Its name within the database.
+    pub name: String,
+    /// Its columns, the designated timestamp among them.
+    pub columns: Vec<(String, ColumnType)>,
+    /// The designated timestamp; without it, the only column that is a timestamp, or else one of the configured name.
+    pub time_column: Option<String>,
+    /// The width of its partitions.
+    pub partition_by: Option<PartitionBy>,
+    /// What becomes of duplicates.
+    pub dedup: Option<DedupRule>,
+    /// Seconds after which partitions go; 0 keeps them.
+    pub ttl_s: Option<u64>,
+    /// Milliseconds that late rows are waited for.
+    pub o3_max_lag_ms: Option<u64>,
+    /// Rows after which a segment ends.
+    pub segment_rows: Option<u64>,
+}
+
+/// A value of a row to be inserted.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Value {
+    /// Nothing.
+    Null,
+    /// True or false.
+    Boolean(bool),
+    /// A number, as it was written.
+    Number(String),
+    /// Text.
+    Text(String),
+    /// The time at which the statement is carried out.
+    Now,
+}
+
 /// Why a command was not carried out.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -136,6 +233,9 @@ pub enum CommandError {
     /// There is no such table.
     #[error("table '{0}' does not exist")]
     NoSuchTable(String),
+    /// There is such a table.
+    #[error("table '{0}' exists")]
+    TableExists(String),
     /// The table may not be changed by a statement.
     #[error("{0}")]
     Refused(String),

@@ -1,13 +1,13 @@
 //! Which statements there are: parses one, lets queries through, recognises commands, refuses the rest by name.
 
+use super::command::{self, Fault, split};
 use super::{Command, QueryError};
-use crate::types::SeqTxn;
 use datafusion::common::DataFusionError;
-use datafusion::sql::parser::{DFParser, DFParserBuilder, Statement};
-use datafusion::sql::sqlparser::ast::{ObjectName, ObjectType, Statement as Sql};
+use datafusion::sql::parser::{DFParserBuilder, Statement};
+use datafusion::sql::sqlparser::ast::{ObjectType, Statement as Sql};
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::keywords::Keyword;
-use datafusion::sql::sqlparser::parser::{Parser as SqlParser, ParserError};
+use datafusion::sql::sqlparser::parser::ParserError;
 use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
 
 /// A statement that may be carried out.
@@ -41,16 +41,18 @@ pub(super) fn parse(sql: &str) -> Result<Parsed, QueryError> {
     let tokens = Tokenizer::new(&GenericDialect, sql)
         .tokenize_with_location()
         .map_err(|error| in_sql(ParserError::from(error).into()))?;
-    if tokens.iter().filter(|token| is_operator(&token.token)).count() > OPERATORS_MAX {
+    let operators = tokens.iter().filter(|token| is_operator(&token.token)).count();
+    let mut parser = DFParserBuilder::new(tokens).build().map_err(in_sql)?;
+    // Commands are read without recursion, however many rows they bring.
+    match command::parse(&mut parser.parser) {
+        Ok(Some((database, command))) => return Ok(Parsed::Command { database, command }),
+        Ok(None) => {}
+        Err(Fault::Syntax(error)) => return Err(in_sql(error.into())),
+        Err(Fault::Refused(why)) => return Err(QueryError::statement(why)),
+    }
+    if operators > OPERATORS_MAX {
         let message = format!("the statement has more than {OPERATORS_MAX} operators and keywords");
         return Err(QueryError::statement(message));
-    }
-    let mut parser = DFParserBuilder::new(tokens).build().map_err(in_sql)?;
-    if let Some(flush) = parse_flush(&mut parser, sql)? {
-        return Ok(flush);
-    }
-    if let Some(command) = parse_wal(&mut parser, sql)? {
-        return Ok(command);
     }
     let mut statements = parser.parse_statements().map_err(in_sql)?;
     match (statements.pop_front(), statements.pop_front()) {
@@ -70,84 +72,6 @@ fn is_operator(token: &Token) -> bool {
     }
 }
 
-/// `FLUSH [TABLE name]`, which no dialect of the parser knows in this form.
-fn parse_flush(parser: &mut DFParser<'_>, sql: &str) -> Result<Option<Parsed>, QueryError> {
-    let tokens = &mut parser.parser;
-    if !tokens.parse_keyword(Keyword::FLUSH) {
-        return Ok(None);
-    }
-    let mut parse = || {
-        let name = match tokens.parse_keyword(Keyword::TABLE) {
-            true => Some(tokens.parse_object_name(false)?),
-            false => None,
-        };
-        while tokens.consume_token(&Token::SemiColon) {}
-        tokens.expect_token(&Token::EOF)?;
-        Ok(name)
-    };
-    let name =
-        parse().map_err(|error: ParserError| QueryError::from_datafusion(&error.into(), sql))?;
-    let (database, table) = match name {
-        Some(name) => split(&name).map(|(database, table)| (database, Some(table)))?,
-        None => (None, None),
-    };
-    Ok(Some(Parsed::Command { database, command: Command::Flush { table } }))
-}
-
-/// `ALTER TABLE name { SUSPEND WAL | RESUME WAL [FROM TXN n] | APPLY WAL }`, which only servers with a WAL a table know.
-fn parse_wal(parser: &mut DFParser<'_>, sql: &str) -> Result<Option<Parsed>, QueryError> {
-    let tokens = &mut parser.parser;
-    let begin = tokens.index();
-    if !tokens.parse_keywords(&[Keyword::ALTER, Keyword::TABLE]) {
-        return Ok(None);
-    }
-    let Ok(name) = tokens.parse_object_name(false) else {
-        rewind(tokens, begin);
-        return Ok(None);
-    };
-    let (verb, object) = (tokens.next_token(), tokens.next_token());
-    let is = |token: &Token, word: &str| token.to_string().eq_ignore_ascii_case(word);
-    if !is(&object.token, "WAL") {
-        rewind(tokens, begin);
-        return Ok(None);
-    }
-    let mut parse = || {
-        let from = match is(&verb.token, "RESUME") && tokens.parse_keyword(Keyword::FROM) {
-            true => {
-                let unit = tokens.next_token();
-                if !is(&unit.token, "TXN") && !is(&unit.token, "TRANSACTION") {
-                    return tokens.expected("TXN", unit);
-                }
-                Some(SeqTxn(tokens.parse_literal_uint()?))
-            }
-            false => None,
-        };
-        while tokens.consume_token(&Token::SemiColon) {}
-        tokens.expect_token(&Token::EOF)?;
-        Ok(from)
-    };
-    let from =
-        parse().map_err(|error: ParserError| QueryError::from_datafusion(&error.into(), sql))?;
-    let (database, name) = split(&name)?;
-    let command = match verb.token.to_string().to_ascii_uppercase().as_str() {
-        "SUSPEND" => Command::SuspendWal { name },
-        "RESUME" => Command::ResumeWal { name, from },
-        "APPLY" => Command::ApplyWal { name },
-        other => {
-            let message =
-                format!("there are SUSPEND WAL, RESUME WAL and APPLY WAL, not {other} WAL");
-            return Err(QueryError::statement(message));
-        }
-    };
-    Ok(Some(Parsed::Command { database, command }))
-}
-
-fn rewind(tokens: &mut SqlParser<'_>, index: usize) {
-    while tokens.index() > index {
-        tokens.prev_token();
-    }
-}
-
 fn admit(statement: Statement) -> Result<Parsed, QueryError> {
     let refused = match &statement {
         Statement::Explain(_) => return Ok(Parsed::Query(Box::new(statement))),
@@ -160,12 +84,11 @@ fn admit(statement: Statement) -> Result<Parsed, QueryError> {
             | Sql::ShowVariable { .. } => return Ok(Parsed::Query(Box::new(statement))),
             Sql::ShowTables { .. } => return show_tables(sql),
             Sql::Drop { .. } => return drop_table(sql),
-            Sql::Insert(_) | Sql::Update(_) | Sql::Delete(_) | Sql::Merge(_) | Sql::Copy { .. } => {
-                "rows come in as line protocol, and SQL only reads them"
+            Sql::Insert(_) => "rows come in as INSERT INTO name VALUES (…), or as line protocol",
+            Sql::Update(_) | Sql::Delete(_) | Sql::Merge(_) | Sql::Copy { .. } => {
+                "insert a row again under DEDUP UPSERT KEYS, or REPLACE RANGE FROM … TO … IN name"
             }
-            Sql::CreateTable(_) => "a table is created by the first line that names it",
-            Sql::AlterTable(_) => "columns are created by the first line that names them",
-            Sql::Truncate(_) => "drop the table instead; its next line creates it anew",
+            Sql::Truncate(_) => "write TRUNCATE TABLE name",
             _ => REFUSED,
         },
         Statement::CopyTo(_) | Statement::CreateExternalTable(_) => {
@@ -176,8 +99,7 @@ fn admit(statement: Statement) -> Result<Parsed, QueryError> {
     Err(QueryError::statement(format!("{} is not supported: {refused}", verb(&statement))))
 }
 
-const REFUSED: &str = "there are SELECT, EXPLAIN, DESCRIBE, SHOW, DROP TABLE [IF EXISTS] name, FLUSH [TABLE name] and \
-     ALTER TABLE name SUSPEND | RESUME | APPLY WAL";
+const REFUSED: &str = "there are SELECT, EXPLAIN, DESCRIBE, SHOW, CREATE TABLE, ALTER TABLE, RENAME TABLE, TRUNCATE TABLE, DROP TABLE, INSERT INTO … VALUES, REPLACE RANGE and FLUSH";
 
 /// `SHOW TABLES` answers one column, as QuestDB does, not the four of `information_schema`.
 fn show_tables(statement: &Sql) -> Result<Parsed, QueryError> {
@@ -208,18 +130,6 @@ fn drop_table(statement: &Sql) -> Result<Parsed, QueryError> {
     }
 }
 
-/// Takes `[database.]table` apart.
-fn split(name: &ObjectName) -> Result<(Option<String>, String), QueryError> {
-    let word = |index: usize| {
-        name.0.get(index).and_then(|part| part.as_ident()).map(|word| word.value.clone())
-    };
-    match (name.0.len(), word(0), word(1)) {
-        (1, Some(table), _) => Ok((None, table)),
-        (2, Some(database), Some(table)) => Ok((Some(database), table)),
-        _ => Err(QueryError::statement(format!("'{name}' is not the name of a table"))),
-    }
-}
-
 /// The words that a statement begins with, for a message.
 fn verb(statement: &Statement) -> String {
     let words = |text: &str, count| {
@@ -229,12 +139,6 @@ fn verb(statement: &Statement) -> String {
         Statement::CopyTo(_) => "COPY".to_owned(),
         Statement::CreateExternalTable(_) => "CREATE EXTERNAL TABLE".to_owned(),
         Statement::Reset(_) => "RESET".to_owned(),
-        Statement::Statement(sql) if matches!(**sql, Sql::CreateTable(_)) => {
-            "CREATE TABLE".to_owned()
-        }
-        Statement::Statement(sql) if matches!(**sql, Sql::AlterTable(_)) => {
-            "ALTER TABLE".to_owned()
-        }
         other => words(&other.to_string(), 1),
     }
 }
@@ -242,6 +146,9 @@ fn verb(statement: &Statement) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::query::Value;
+    use crate::schema::{DedupRule, TableChange};
+    use crate::types::{ColumnType, PartitionBy, SeqTxn};
 
     fn refusal(sql: &str) -> String {
         parse(sql).expect_err(sql).message
@@ -269,12 +176,104 @@ mod tests {
     }
 
     #[test]
+    fn a_table_is_created_by_the_names_of_questdb_and_of_the_standard() {
+        let (database, command) = command(
+            "CREATE TABLE IF NOT EXISTS d.\"My t\" (ts TIMESTAMP, s SYMBOL CAPACITY 256 CACHE INDEX, v VARCHAR(20), \
+             n LONG, x DOUBLE PRECISION, b BOOLEAN, u BIGINT UNSIGNED, INDEX(s CAPACITY 4)) TIMESTAMP(ts) \
+             PARTITION BY HOUR TTL 2 DAYS WAL WITH maxUncommittedRows=5, o3MaxLag=600s DEDUP UPSERT KEYS(ts, s);",
+        );
+        let Command::CreateTable(create) = command else { panic!("{command:?}") };
+        assert_eq!((database.as_deref(), create.name.as_str()), (Some("d"), "My t"));
+        let types: Vec<&str> = create.columns.iter().map(|(_, ty)| ty.name()).collect();
+        let expect = ["timestamp", "tag", "string", "integer", "float", "boolean", "unsigned"];
+        assert_eq!(types, expect);
+        assert_eq!(create.partition_by, Some(PartitionBy::Hour));
+        assert_eq!((create.ttl_s, create.o3_max_lag_ms), (Some(172_800), Some(600_000)));
+        let keys = ["ts", "s"].map(str::to_owned).to_vec();
+        assert_eq!(create.dedup, Some(DedupRule::Replace(keys)));
+        assert_eq!((create.time_column.as_deref(), create.if_not_exists), (Some("ts"), true));
+    }
+
+    #[test]
+    fn changes_become_commands() {
+        let alter = |sql: &str| match command(sql) {
+            (None, Command::Alter { table, change }) if table == "t" => change,
+            other => panic!("{sql}: {other:?}"),
+        };
+        let name = |name: &str| name.to_owned();
+        for (sql, expect) in [
+            ("RENAME TABLE t TO 'u v'", TableChange::Rename(name("u v"))),
+            ("ALTER TABLE t RENAME TO u", TableChange::Rename(name("u"))),
+            (
+                "ALTER TABLE t ADD COLUMN IF NOT EXISTS a INT, b SYMBOL",
+                TableChange::AddColumns {
+                    columns: vec![(name("a"), ColumnType::Integer), (name("b"), ColumnType::Tag)],
+                    if_not_exists: true,
+                },
+            ),
+            (
+                "ALTER TABLE t DROP COLUMN a",
+                TableChange::DropColumn { name: name("a"), if_exists: false },
+            ),
+            (
+                "alter table t rename column a to b",
+                TableChange::RenameColumn { from: name("a"), to: name("b") },
+            ),
+            (
+                "ALTER TABLE t ALTER COLUMN a TYPE VARCHAR",
+                TableChange::RetypeColumn { name: name("a"), ty: ColumnType::String },
+            ),
+            ("ALTER TABLE t DEDUP DISABLE", TableChange::Dedup(DedupRule::Append)),
+            ("ALTER TABLE t DEDUP ENABLE MERGE", TableChange::Dedup(DedupRule::Merge)),
+            (
+                "ALTER TABLE t DEDUP ENABLE UPSERT KEYS(ts)",
+                TableChange::Dedup(DedupRule::Replace(vec![name("ts")])),
+            ),
+            ("ALTER TABLE t SET TTL 3 WEEKS", TableChange::TtlS(Some(1_814_400))),
+            ("ALTER TABLE t SET TTL 12h", TableChange::TtlS(Some(43_200))),
+            ("ALTER TABLE t SET PARAM o3MaxLag = 20s", TableChange::O3MaxLagMs(Some(20_000))),
+            (
+                "ALTER TABLE t SET PARAM walSegmentRolloverRowCount = 1000000",
+                TableChange::SegmentRows(Some(1_000_000)),
+            ),
+        ] {
+            assert_eq!(alter(sql), expect, "{sql}");
+        }
+        let truncate = Command::Truncate { if_exists: false, name: name("t") };
+        assert_eq!(command("TRUNCATE TABLE d.t;"), (Some(name("d")), truncate));
+    }
+
+    #[test]
+    fn rows_become_commands_with_their_values_as_written() {
+        let (_, command) = command(
+            "REPLACE RANGE FROM '1970-01-01T00:00:00.000000001Z' TO 9 IN t (time, a) VALUES (1, -2.5), (now(), NULL)",
+        );
+        let number = |text: &str| Value::Number(text.to_owned());
+        let expect = Command::Insert {
+            table: "t".to_owned(),
+            columns: Some(vec!["time".to_owned(), "a".to_owned()]),
+            rows: vec![vec![number("1"), number("-2.5")], vec![Value::Now, Value::Null]],
+            range: Some((1, 9)),
+        };
+        assert_eq!(command, expect);
+        let many = format!("INSERT INTO t VALUES {}", vec!["('x', true)"; 5000].join(","));
+        let Parsed::Command { command: Command::Insert { rows, columns: None, .. }, .. } =
+            parse(&many).unwrap()
+        else {
+            panic!("an insert")
+        };
+        assert_eq!(rows.len(), 5000);
+    }
+
+    #[test]
     fn statements_that_write_or_touch_files_are_refused_by_name() {
         for (sql, begin) in [
-            ("INSERT INTO t VALUES (1)", "INSERT is not supported"),
+            ("INSERT INTO t SELECT 1", "Expected: VALUES"),
             ("UPDATE t SET a = 1", "UPDATE is not supported"),
             ("DELETE FROM t", "DELETE is not supported"),
-            ("CREATE TABLE t (a INT)", "CREATE TABLE is not supported"),
+            ("CREATE TABLE t AS SELECT 1", "CREATE TABLE takes a list of columns"),
+            ("CREATE TABLE t (a INT) BYPASS WAL", "every table has a WAL"),
+            ("CREATE TABLE t (a BLOB)", "there is no type BLOB"),
             ("CREATE VIEW v AS SELECT 1", "CREATE is not supported"),
             ("CREATE DATABASE d", "CREATE is not supported"),
             (
@@ -282,8 +281,9 @@ mod tests {
                 "CREATE EXTERNAL TABLE is not supported",
             ),
             ("COPY (SELECT 1) TO '/tmp/x.csv'", "COPY is not supported"),
-            ("ALTER TABLE t ADD COLUMN a INT", "ALTER TABLE is not supported"),
-            ("TRUNCATE TABLE t", "TRUNCATE is not supported"),
+            ("ALTER TABLE t SET PARAM x = 1", "unknown parameter 'x'"),
+            ("ALTER TABLE t DROP WAL", "Expected: ADD, DROP"),
+            ("REPLACE RANGE FROM 5 TO 5 IN t", "the range is empty"),
             ("SET datafusion.execution.batch_size = 1", "SET is not supported"),
             ("DROP VIEW v", "only tables can be dropped"),
             ("DROP TABLE a, b", "DROP TABLE takes one table at a time"),
@@ -311,7 +311,6 @@ mod tests {
         for sql in ["ALTER TABLE t RESUME WAL FROM 3", "ALTER TABLE t APPLY WAL FROM TXN 3"] {
             parse(sql).expect_err(sql);
         }
-        assert!(refusal("ALTER TABLE t DROP WAL").contains("not DROP WAL"));
     }
 
     #[test]

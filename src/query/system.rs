@@ -1,15 +1,17 @@
-//! What the server says of itself in SQL: `tables()`, `wal_tables()`, `table_columns('t')`, `table_partitions('t')`.
+//! What the server says of itself in SQL: `tables()`, `wal_tables()`, `wal_transactions('t')`, `table_columns('t')`,
+//! `table_partitions('t')`.
 //!
 //! Column names are those that QuestDB's users know, in QuestDB's spelling, followed by ours in ours.
 //! `tables()` is of the request's database; `wal_tables()` of all.
 
-use super::TableStatus;
 use super::format::questdb_type;
 use super::schemas::Databases;
+use super::{TableStatus, Transaction};
+use crate::schema::{Dedup, Keys};
 use crate::storage::{Snapshot, TableDir};
-use crate::types::{ColumnId, PartitionKey};
+use crate::types::{ColumnId, ColumnType, PartitionKey};
 use arrow::array::{
-    ArrayRef, BooleanArray, Int32Array, Int64Array, RecordBatch, StringArray,
+    ArrayRef, BooleanArray, Int16Array, Int32Array, Int64Array, RecordBatch, StringArray,
     TimestampNanosecondArray,
 };
 use datafusion::catalog::{TableFunctionArgs, TableFunctionImpl, TableProvider};
@@ -24,10 +26,11 @@ use std::sync::Arc;
 pub(super) fn functions(
     databases: &Databases,
     database: &str,
-) -> [(&'static str, Arc<dyn TableFunctionImpl>); 4] {
+) -> [(&'static str, Arc<dyn TableFunctionImpl>); 5] {
     [
         ("tables", View::Tables),
         ("wal_tables", View::WalTables),
+        ("wal_transactions", View::Transactions),
         ("table_columns", View::Columns),
         ("table_partitions", View::Partitions),
     ]
@@ -47,6 +50,7 @@ struct SystemView {
 enum View {
     Tables,
     WalTables,
+    Transactions,
     Columns,
     Partitions,
 }
@@ -65,6 +69,13 @@ impl TableFunctionImpl for SystemView {
             }
             View::Tables => self.tables()?,
             View::WalTables => wal_tables(&self.databases.source().table_status())?,
+            View::Transactions => {
+                let name = name_of(args.exprs())?;
+                match self.databases.source().transactions(&self.database, name) {
+                    Ok(all) => transactions(&all)?,
+                    Err(error) => return plan_err!("{error}"),
+                }
+            }
             View::Columns => columns(self.named(args.exprs())?.snapshot())?,
             View::Partitions => partitions(self.named(args.exprs())?.snapshot())?,
         };
@@ -75,13 +86,7 @@ impl TableFunctionImpl for SystemView {
 impl SystemView {
     /// The table that the one argument names.
     fn named(&self, arguments: &[Expr]) -> Result<Arc<super::table::SnapshotTable>> {
-        let name = match arguments {
-            [Expr::Literal(ScalarValue::Utf8(Some(name)), _)]
-            | [Expr::Literal(ScalarValue::Utf8View(Some(name)), _)] => name,
-            _ => {
-                return plan_err!("one argument is expected: the name of a table in single quotes");
-            }
-        };
+        let name = name_of(arguments)?;
         match self.databases.table(&self.database, name) {
             Some(table) => Ok(table),
             None => plan_err!("table '{name}' does not exist"),
@@ -95,7 +100,8 @@ impl SystemView {
             .filter_map(|s| Some((self.databases.table(&self.database, &s.name)?, s)))
             .map(|(table, status)| (status, table))
             .collect();
-        let defs = || rows.iter().map(|(_, table)| table.snapshot().schema.def());
+        let shapes = || rows.iter().map(|(_, table)| table.snapshot().schema.shape());
+        let defs = || shapes().map(|shape| &shape.def);
         let snapshots = || rows.iter().map(|(_, table)| table.snapshot());
         let status = || rows.iter().map(|(status, _)| status);
         batch([
@@ -104,8 +110,12 @@ impl SystemView {
             ("designatedTimestamp", strings(defs().map(|def| &*def.time_column))),
             ("partitionBy", strings(defs().map(|def| def.partition_by.to_string()))),
             ("walEnabled", booleans(rows.iter().map(|_| true))),
-            ("dedup", booleans(rows.iter().map(|_| false))),
-            ("directoryName", strings(defs().map(TableDir::name))),
+            ("dedup", booleans(defs().map(|def| def.options.dedup != Dedup::Append))),
+            ("directoryName", strings(shapes().map(TableDir::name))),
+            ("duplicates", strings(defs().map(|def| duplicates(&def.options.dedup)))),
+            ("ttlSeconds", maybe(defs().map(|def| def.options.ttl_s))),
+            ("o3MaxLag", maybe(defs().map(|def| def.options.o3_max_lag_ms.map(|ms| ms * 1000)))),
+            ("walSegmentRolloverRowCount", maybe(defs().map(|def| def.options.segment_rows))),
             ("table_suspended", booleans(status().map(|s| s.suspended.is_some()))),
             ("table_row_count", integers(snapshots().map(Snapshot::rows))),
             ("table_min_timestamp", times(snapshots().map(|s| times_of(s).map(|t| t.0)))),
@@ -117,6 +127,37 @@ impl SystemView {
             ("database", strings(defs().map(|def| &*def.database))),
         ])
     }
+}
+
+fn name_of(arguments: &[Expr]) -> Result<&String> {
+    match arguments {
+        [Expr::Literal(ScalarValue::Utf8(Some(name)), _)]
+        | [Expr::Literal(ScalarValue::Utf8View(Some(name)), _)] => Ok(name),
+        _ => plan_err!("one argument is expected: the name of a table in single quotes"),
+    }
+}
+
+fn transactions(all: &[Transaction]) -> Result<RecordBatch> {
+    let numbers = |of: fn(&Transaction) -> Option<u32>| {
+        let all = all.iter().map(|txn| of(txn).and_then(|n| i32::try_from(n).ok()));
+        Arc::new(all.collect::<Int32Array>()) as ArrayRef
+    };
+    let commands = all.iter().map(|txn| txn.command).collect::<Int16Array>();
+    let state = |txn: &Transaction| if txn.is_applied { "applied" } else { "waiting" };
+    batch([
+        ("sequencerTxn", integers(all.iter().map(|txn| txn.seq_txn.0))),
+        ("timestamp", times(all.iter().map(|txn| Some(txn.at)))),
+        ("walId", numbers(|txn| txn.place.map(|place| place.0.0))),
+        ("segmentId", numbers(|txn| txn.place.map(|place| place.1.0))),
+        ("segmentTxn", numbers(|_| None)),
+        ("structureVersion", maybe(all.iter().map(|txn| txn.structure_version))),
+        ("minTimestamp", times(all.iter().map(|txn| txn.times.map(|times| times.0)))),
+        ("maxTimestamp", times(all.iter().map(|txn| txn.times.map(|times| times.1)))),
+        ("rowCount", maybe(all.iter().map(|txn| txn.rows))),
+        ("alterCommandType", Arc::new(commands)),
+        ("kind", strings(all.iter().map(|txn| txn.kind))),
+        ("state", strings(all.iter().map(state))),
+    ])
 }
 
 fn wal_tables(all: &[TableStatus]) -> Result<RecordBatch> {
@@ -141,8 +182,18 @@ fn wal_tables(all: &[TableStatus]) -> Result<RecordBatch> {
         ("flushed_txn", integers(all.iter().map(|s| s.flushed_txn.0))),
         ("lag_transactions", integers(all.iter().map(lag))),
         ("lag_rows", integers(all.iter().map(|s| s.lag_rows))),
+        ("skipped_transactions", integers(all.iter().map(|s| s.skipped_txns))),
         ("database", strings(all.iter().map(|s| &*s.database))),
     ])
+}
+
+/// A rule for duplicates as the configuration calls it.
+fn duplicates(dedup: &Dedup) -> &'static str {
+    match dedup {
+        Dedup::Append => "append",
+        Dedup::Replace(_) => "replace",
+        Dedup::Merge => "merge",
+    }
 }
 
 fn columns(snapshot: &Snapshot) -> Result<RecordBatch> {
@@ -153,12 +204,18 @@ fn columns(snapshot: &Snapshot) -> Result<RecordBatch> {
     let ids = schema.columns().iter().map(|c| c.id).chain([ColumnId::TIME]);
     let fields = schema.arrow_schema().fields();
     let is_time = |n: usize| n + 1 == fields.len();
+    let is_key = |n: usize| match (def.options.dedup.keys(), schema.columns().get(n)) {
+        (None, _) => false,
+        (Some(_), None) => true,
+        (Some(Keys::Tags), Some(column)) => column.ty == ColumnType::Tag,
+        (Some(Keys::Columns(keys)), Some(column)) => keys.contains(&column.id),
+    };
     batch([
         ("column", strings(names)),
         ("type", strings(fields.iter().map(|field| questdb_type(field.data_type())))),
         ("indexed", booleans(fields.iter().map(|_| false))),
         ("designated", booleans((0..fields.len()).map(is_time))),
-        ("upsertKey", booleans(fields.iter().map(|_| false))),
+        ("upsertKey", booleans((0..fields.len()).map(is_key))),
         ("kind", strings(kinds)),
         ("id", integers(ids.map(|id| u64::from(id.0)))),
     ])
@@ -171,12 +228,21 @@ struct Held {
     tail_rows: u64,
     bytes: u64,
     parts: u64,
+    /// The lowest and the highest level of its parts.
+    levels: Option<(u8, u8)>,
     min_time: i64,
     max_time: i64,
 }
 
-const NOTHING: Held =
-    Held { rows: 0, tail_rows: 0, bytes: 0, parts: 0, min_time: i64::MAX, max_time: i64::MIN };
+const NOTHING: Held = Held {
+    rows: 0,
+    tail_rows: 0,
+    bytes: 0,
+    parts: 0,
+    levels: None,
+    min_time: i64::MAX,
+    max_time: i64::MIN,
+};
 
 fn partitions(snapshot: &Snapshot) -> Result<RecordBatch> {
     let mut all: BTreeMap<PartitionKey, Held> = BTreeMap::new();
@@ -185,6 +251,9 @@ fn partitions(snapshot: &Snapshot) -> Result<RecordBatch> {
         held.rows += meta.rows;
         held.bytes += meta.bytes;
         held.parts += 1;
+        let level = meta.id.level;
+        let (low, high) = held.levels.unwrap_or((level, level));
+        held.levels = Some((low.min(level), high.max(level)));
         held.min_time = held.min_time.min(meta.min_time);
         held.max_time = held.max_time.max(meta.max_time);
     }
@@ -216,6 +285,8 @@ fn partitions(snapshot: &Snapshot) -> Result<RecordBatch> {
         ("isParquet", booleans(all.values().map(|held| held.tail_rows == 0))),
         ("parts", integers(all.values().map(|held| held.parts))),
         ("unflushedRows", integers(all.values().map(|held| held.tail_rows))),
+        ("minLevel", maybe(all.values().map(|held| held.levels.map(|levels| u64::from(levels.0))))),
+        ("maxLevel", maybe(all.values().map(|held| held.levels.map(|levels| u64::from(levels.1))))),
     ])
 }
 
@@ -242,6 +313,12 @@ fn strings(values: impl Iterator<Item = impl AsRef<str>>) -> ArrayRef {
 /// Counts as signed integers, which is what every client has.
 fn integers(values: impl Iterator<Item = u64>) -> ArrayRef {
     Arc::new(Int64Array::from_iter_values(values.map(|n| i64::try_from(n).unwrap_or(i64::MAX))))
+}
+
+/// Counts that need not be there.
+fn maybe(values: impl Iterator<Item = Option<u64>>) -> ArrayRef {
+    let signed = values.map(|n| n.map(|n| i64::try_from(n).unwrap_or(i64::MAX)));
+    Arc::new(signed.collect::<Int64Array>())
 }
 
 fn levels<'a>(all: impl Iterator<Item = &'a TableStatus>) -> ArrayRef {

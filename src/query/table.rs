@@ -1,11 +1,13 @@
 //! One table of a query: a snapshot, scanned as the union of its parts and of the runs of its tails.
 
+use super::clusters::{self, ClusterSource};
+use super::evolution::ByFieldId;
 use super::parts::{PartReaders, ScannedPart};
 use super::pruning::{self, Extent};
 use super::tails::{TailRun, TailSource};
-use crate::storage::{Part, Snapshot};
+use crate::storage::{Part, Snapshot, Source};
 use crate::types::TableId;
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{Schema, SchemaRef};
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::{Result, ToDFSchema};
@@ -21,16 +23,19 @@ use datafusion::physical_plan::empty::EmptyExec;
 use datafusion::physical_plan::union::UnionExec;
 use std::sync::Arc;
 
-/// A table as one query sees it.
+/// A table as one query sees it: its fields in the order in which they are shown, where storage has the time last.
 #[derive(Debug)]
 pub(super) struct SnapshotTable {
     snapshot: Arc<Snapshot>,
+    /// By place in what is shown: the place in storage.
+    order: Vec<usize>,
+    shown: SchemaRef,
 }
 
 /// What a scan asks for.
-struct Scan<'a> {
-    /// Positions of the wanted fields.
-    projection: Option<&'a Vec<usize>>,
+struct Scan {
+    /// Positions of the wanted fields, as storage has them.
+    projection: Vec<usize>,
     /// What every row that matters fulfils.
     predicate: Option<Arc<dyn PhysicalExpr>>,
     /// So many rows are enough.
@@ -41,7 +46,18 @@ struct Scan<'a> {
 
 impl SnapshotTable {
     pub(super) fn new(snapshot: Arc<Snapshot>) -> SnapshotTable {
-        SnapshotTable { snapshot }
+        let schema = &snapshot.schema;
+        let columns = schema.columns().len();
+        let mut order: Vec<usize> = (0..columns).collect();
+        order.insert(schema.def().time_index(columns), columns);
+        let fields: Vec<_> =
+            order.iter().map(|&at| schema.arrow_schema().fields()[at].clone()).collect();
+        SnapshotTable { shown: Arc::new(Schema::new(fields)), order, snapshot }
+    }
+
+    /// The fields as storage has them.
+    fn stored(&self) -> SchemaRef {
+        self.snapshot.schema.arrow_schema().clone()
     }
 
     pub(super) fn id(&self) -> TableId {
@@ -52,13 +68,30 @@ impl SnapshotTable {
         &self.snapshot
     }
 
-    /// The parts that the predicate does not exclude, as one file scan.
-    fn scan_parts(&self, scan: &Scan<'_>) -> Result<Option<Arc<dyn ExecutionPlan>>> {
-        let schema = self.schema();
-        let parts = self.kept(&self.snapshot.parts, part_extent, scan)?;
+    /// Parts and runs that the predicate does not exclude, in order of their transactions.
+    fn sources(&self, scan: &Scan) -> Result<Vec<Source>> {
+        let mut all: Vec<Source> = self.snapshot.parts.iter().cloned().map(Source::Part).collect();
+        all.sort_by_key(Source::first_txn);
+        for tail in self.snapshot.tails() {
+            let runs = tail.partitions().values().flat_map(|runs| runs.iter());
+            all.extend(runs.map(|run| Source::Run(run.clone(), tail.series().clone())));
+        }
+        let Some(predicate) = &scan.predicate else { return Ok(all) };
+        let extents: Vec<Extent> = all.iter().map(clusters::extent).collect();
+        let keep = pruning::keep(&extents, predicate, &self.stored())?;
+        Ok(all.into_iter().zip(keep).filter(|(_, keep)| *keep).map(|(one, _)| one).collect())
+    }
+
+    /// Parts as one file scan.
+    fn scan_parts(
+        &self,
+        parts: &[Arc<Part>],
+        scan: &Scan,
+    ) -> Result<Option<Arc<dyn ExecutionPlan>>> {
         if parts.is_empty() {
             return Ok(None);
         }
+        let schema = self.stored();
         let statistics = pruning::total(parts.iter().map(part_extent), &schema);
         let files = parts.iter().map(|part| file(part, &schema)).collect();
         let mut source =
@@ -69,45 +102,43 @@ impl SnapshotTable {
         // The parts' own readers open them; the URL only names a store that is always there.
         let config =
             FileScanConfigBuilder::new(ObjectStoreUrl::local_filesystem(), Arc::new(source))
+                .with_expr_adapter(Some(Arc::new(ByFieldId(self.snapshot.schema.clone()))))
                 .with_file_group(FileGroup::new(files))
                 .with_statistics(statistics)
-                .with_projection_indices(scan.projection.cloned())?
+                .with_projection_indices(Some(scan.projection.clone()))?
                 .with_limit(scan.limit)
                 .build();
         Ok(Some(DataSourceExec::from_data_source(config)))
     }
 
-    /// The runs that the predicate does not exclude.
-    fn scan_tails(&self, scan: &Scan<'_>) -> Result<Option<Arc<dyn ExecutionPlan>>> {
-        let mut runs = Vec::new();
-        for tail in self.snapshot.tails() {
-            let of_tail = tail.partitions().values().flat_map(|runs| runs.iter());
-            runs.extend(
-                of_tail.map(|run| TailRun { run: run.clone(), series: tail.series().clone() }),
-            );
-        }
-        let runs = self.kept(&runs, TailRun::extent, scan)?;
-        if runs.is_empty() {
-            return Ok(None);
-        }
+    /// Every way in which the sources have to be read.
+    fn plans(&self, scan: &Scan) -> Result<Vec<Arc<dyn ExecutionPlan>>> {
         let table = self.snapshot.schema.clone();
-        let source = TailSource::new(table, runs, scan.projection, scan.limit, scan.partitions)?;
-        Ok(Some(Arc::new(DataSourceExec::new(Arc::new(source)))))
-    }
-
-    /// Those of `all` that may have a row which fulfils the predicate.
-    fn kept<T: Clone>(
-        &self,
-        all: &[T],
-        extent: impl Fn(&T) -> Extent,
-        scan: &Scan<'_>,
-    ) -> Result<Vec<T>> {
-        let Some(predicate) = &scan.predicate else {
-            return Ok(all.to_vec());
-        };
-        let extents: Vec<Extent> = all.iter().map(extent).collect();
-        let keep = pruning::keep(&extents, predicate, &self.schema())?;
-        Ok(all.iter().zip(keep).filter(|(_, keep)| *keep).map(|(one, _)| one.clone()).collect())
+        let (alone, together) = clusters::cluster(&table, self.sources(scan)?);
+        let (mut parts, mut runs) = (Vec::new(), Vec::new());
+        for source in alone {
+            match source {
+                Source::Part(part) => parts.push(part),
+                Source::Run(run, series) => runs.push(TailRun { run, series }),
+            }
+        }
+        let mut plans: Vec<Arc<dyn ExecutionPlan>> = Vec::new();
+        plans.extend(self.scan_parts(&parts, scan)?);
+        if !runs.is_empty() {
+            let source = TailSource::new(
+                table.clone(),
+                runs,
+                &scan.projection,
+                scan.limit,
+                scan.partitions,
+            )?;
+            plans.push(Arc::new(DataSourceExec::new(Arc::new(source))));
+        }
+        if !together.is_empty() {
+            let source = ClusterSource::new(table, together, &scan.projection, scan.partitions)?;
+            plans.push(Arc::new(DataSourceExec::new(Arc::new(source))));
+        }
+        Ok(plans)
     }
 }
 
@@ -126,7 +157,7 @@ fn file(part: &Arc<Part>, schema: &SchemaRef) -> PartitionedFile {
 #[async_trait]
 impl TableProvider for SnapshotTable {
     fn schema(&self) -> SchemaRef {
-        self.snapshot.schema.arrow_schema().clone()
+        self.shown.clone()
     }
 
     fn table_type(&self) -> TableType {
@@ -150,26 +181,25 @@ impl TableProvider for SnapshotTable {
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let predicate = match conjunction(filters.iter().cloned()) {
             Some(filter) => {
-                let schema = self.schema().to_dfschema()?;
+                let schema = self.stored().to_dfschema()?;
                 Some(state.create_physical_expr(filter, &schema)?)
             }
             None => None,
         };
         let partitions = state.config().target_partitions();
+        let projection = match projection {
+            Some(places) => places.iter().map(|&place| self.order[place]).collect(),
+            None => self.order.clone(),
+        };
         let scan = Scan { projection, predicate, limit, partitions };
-        let mut plans: Vec<Arc<dyn ExecutionPlan>> = Vec::new();
-        plans.extend(self.scan_parts(&scan)?);
-        plans.extend(self.scan_tails(&scan)?);
-        match (plans.pop(), plans.pop()) {
-            (Some(tails), Some(parts)) => UnionExec::try_new(vec![parts, tails]),
-            (Some(only), None) => Ok(only),
-            (None, _) => {
-                let schema = match projection {
-                    Some(projection) => Arc::new(self.schema().project(projection)?),
-                    None => self.schema(),
-                };
-                Ok(Arc::new(EmptyExec::new(schema)))
+        let mut plans = self.plans(&scan)?;
+        match plans.len() {
+            0 => {
+                let schema = self.stored().project(&scan.projection)?;
+                Ok(Arc::new(EmptyExec::new(Arc::new(schema))))
             }
+            1 => Ok(plans.remove(0)),
+            _ => UnionExec::try_new(plans),
         }
     }
 }

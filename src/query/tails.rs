@@ -1,9 +1,8 @@
 //! The rows that are not in parts yet, as a source of batches: made from the runs a batch at a time, as they are asked for.
 
 use super::pruning::{self, Extent};
-use crate::storage::{Run, SeriesSet, TableSchema};
-use crate::types::ColumnType;
-use arrow::array::{Array, ArrayRef, TimestampNanosecondArray, new_null_array};
+use crate::storage::{Run, SeriesSet, TableSchema, arrow_type};
+use arrow::array::{ArrayRef, TimestampNanosecondArray, new_null_array};
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use datafusion::common::tree_node::TreeNodeRecursion;
@@ -54,15 +53,12 @@ impl TailSource {
     pub(super) fn new(
         table: Arc<TableSchema>,
         mut runs: Vec<TailRun>,
-        projection: Option<&Vec<usize>>,
+        projection: &[usize],
         fetch: Option<usize>,
         partitions: usize,
     ) -> Result<TailSource> {
         let all = table.arrow_schema();
-        let projection = match projection {
-            Some(projection) => projection.clone(),
-            None => (0..all.fields().len()).collect(),
-        };
+        let projection = projection.to_vec();
         let schema = Arc::new(all.project(&projection)?);
         // Largest first, each to the group that has the fewest rows.
         runs.sort_by_key(|run| std::cmp::Reverse(run.run.rows()));
@@ -81,28 +77,20 @@ impl TailSource {
     fn batch(&self, of: &TailRun, rows: Range<usize>) -> Result<RecordBatch> {
         let options = RecordBatchOptions::new().with_row_count(Some(rows.len()));
         let arrays = self.projection.iter().map(|&field| self.array(of, field, rows.clone()));
-        let batch =
-            RecordBatch::try_new_with_options(self.schema.clone(), arrays.collect(), &options)?;
-        Ok(batch)
+        let arrays = arrays.collect::<Result<Vec<ArrayRef>>>()?;
+        Ok(RecordBatch::try_new_with_options(self.schema.clone(), arrays, &options)?)
     }
 
     /// Rows of one field of the table's schema, whose last one is the designated timestamp.
-    fn array(&self, of: &TailRun, field: usize, rows: Range<usize>) -> ArrayRef {
+    fn array(&self, of: &TailRun, field: usize, rows: Range<usize>) -> Result<ArrayRef> {
         let run = &of.run;
-        match self.table.columns().get(field) {
-            None => Arc::new(TimestampNanosecondArray::from_iter_values(
-                run.time()[rows].iter().copied(),
-            )),
-            Some(column) if column.ty == ColumnType::Tag => {
-                Arc::new(of.series.tag_array(column.id, &run.series()[rows]))
-            }
-            Some(column) => match run.column(column.id) {
-                Some(array) => array.slice(rows.start, rows.len()),
-                None => {
-                    new_null_array(self.table.arrow_schema().field(field).data_type(), rows.len())
-                }
-            },
-        }
+        let Some(column) = self.table.columns().get(field) else {
+            let times = run.time()[rows].iter().copied();
+            return Ok(Arc::new(TimestampNanosecondArray::from_iter_values(times)));
+        };
+        let (shape, place) = (self.table.shape(), (rows.start, rows.len()));
+        let values = run.evolved(shape, &of.series, column, place)?;
+        Ok(values.unwrap_or_else(|| new_null_array(&arrow_type(column.ty), rows.len())))
     }
 }
 

@@ -1,10 +1,11 @@
 //! What log and catalog say about a table: created with these properties, these columns added.
 
+use super::TableOptions;
 use crate::types::wire::{Put, Take};
 use crate::types::{ColumnId, ColumnType, PartitionBy, TableId};
 use std::sync::Arc;
 
-/// A table as it was created. Nothing in it ever changes.
+/// A table. Its id, database, partition width and time column never change.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct TableDef {
     /// Its number, for ever.
@@ -17,8 +18,12 @@ pub struct TableDef {
     pub partition_by: PartitionBy,
     /// The name of the designated timestamp, column 0.
     pub time_column: Arc<str>,
+    /// How many columns are shown before the designated timestamp; more than there are puts it last.
+    pub time_place: u32,
     /// Wall clock at creation, nanoseconds since 1970.
     pub created: i64,
+    /// What its owner may change.
+    pub options: TableOptions,
 }
 
 /// A column of a table.
@@ -57,7 +62,12 @@ impl Definition {
 }
 
 impl TableDef {
-    /// Appends the definition: id, partition width, creation time, then the three names.
+    /// Where the designated timestamp is shown among as many other columns.
+    pub fn time_index(&self, columns: usize) -> usize {
+        usize::try_from(self.time_place).unwrap_or(columns).min(columns)
+    }
+
+    /// Appends the definition: id, partition width, creation time, the three names, the place of the time column, then the options.
     pub fn encode(&self, out: &mut Vec<u8>) {
         out.put_u32(self.id.0);
         out.put_u8(self.partition_by as u8);
@@ -65,6 +75,8 @@ impl TableDef {
         out.put_bytes(self.database.as_bytes());
         out.put_bytes(self.name.as_bytes());
         out.put_bytes(self.time_column.as_bytes());
+        out.put_u32(self.time_place);
+        self.options.encode(out);
     }
 
     /// Takes what [`TableDef::encode`] wrote; `None` when it is damaged.
@@ -76,6 +88,8 @@ impl TableDef {
             database: from.str()?.into(),
             name: from.str()?.into(),
             time_column: from.str()?.into(),
+            time_place: from.u32()?,
+            options: TableOptions::decode(from)?,
         })
     }
 }

@@ -1,7 +1,10 @@
 //! The names of a server and the claims on them.
 
-use super::{Column, ColumnDef, Table, TableDef, check_column_name, check_table_name};
-use crate::types::{ColumnType, PartitionBy, TableId};
+use super::{
+    AlterError, Alteration, Column, ColumnDef, Dedup, DedupRule, Definition, Keys, Schema, Shape,
+    Table, TableChange, TableDef, TableOptions, check_column_name, check_table_name,
+};
+use crate::types::{ColumnId, ColumnType, PartitionBy, TableId};
 use dashmap::{DashMap, Entry};
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -29,6 +32,8 @@ pub struct TablePolicy {
     pub partition_by: PartitionBy,
     /// The name of its designated timestamp.
     pub time_column: Arc<str>,
+    /// What becomes of its duplicates.
+    pub dedup: Dedup,
 }
 
 /// Everything new that one line brings to one table.
@@ -93,6 +98,20 @@ pub enum ClaimError {
     Dropped,
 }
 
+/// Why a table is not created.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum CreateError {
+    /// One of this name, or of one that differs by case only, is there.
+    #[error("table '{}' exists", .0.def().name)]
+    Exists(Arc<Table>),
+    /// A name breaks a rule, or there is no room.
+    #[error(transparent)]
+    Claim(#[from] ClaimError),
+    /// The rule for duplicates names what is not there.
+    #[error(transparent)]
+    Dedup(#[from] AlterError),
+}
+
 /// The tables of a server.
 #[derive(Debug)]
 pub struct Registry {
@@ -103,7 +122,7 @@ pub struct Registry {
     count: AtomicUsize,
     /// Tables of each database that has had one.
     counts: DashMap<Arc<str>, usize>,
-    /// Rises with every drop; sessions that see it change forget the tables that are gone.
+    /// Rises with every drop and change; sessions that see it rise forget what holds no more.
     epoch: AtomicU64,
     limits: SchemaLimits,
 }
@@ -126,25 +145,22 @@ impl Registry {
     ///
     /// # Panics
     /// When the id or the name is already there.
-    pub fn restore(&self, def: TableDef, columns: Vec<ColumnDef>) -> Arc<Table> {
+    pub fn restore(&self, shape: Shape) -> Arc<Table> {
+        let was_merge = shape.rules.iter().any(|(_, dedup)| *dedup == Dedup::Merge);
+        let Shape { def, columns, next_column, .. } = shape;
         self.never_reuse(def.id);
-        let key = (def.database.clone(), def.name.to_lowercase());
-        let table = Arc::new(Table::new(def, columns, true));
-        let old = self.by_id.insert(table.id(), table.clone());
-        assert!(old.is_none(), "table id {} restored twice", table.id());
+        let (key, id) = (key(&def.database, &def.name), def.id);
+        let table = Arc::new(Table::new(def, columns, next_column, true));
+        if was_merge {
+            table.mark_merge();
+        }
+        let old = self.by_id.insert(id, table.clone());
+        assert!(old.is_none(), "table id {id} restored twice");
         let old = self.tables.insert(key, table.clone());
         assert!(old.is_none(), "table {:?} restored twice", table.def().name);
         self.count.fetch_add(1, Ordering::Relaxed);
         *self.counts.entry(table.def().database.clone()).or_default() += 1;
         table
-    }
-
-    /// Puts back a column that the log knows. At a start only. A column that is there already is left alone.
-    pub fn restore_column(&self, table: &Table, column: &ColumnDef) {
-        let _claims = table.claims();
-        if table.schema().by_id(column.id).is_none() {
-            table.extend(std::slice::from_ref(column), true);
-        }
     }
 
     /// Keeps an id, and all before it, from being given out again.
@@ -154,8 +170,13 @@ impl Registry {
 
     /// The table of this name.
     pub fn get(&self, database: &Arc<str>, name: &str) -> Option<Arc<Table>> {
-        let table = self.tables.get(&(database.clone(), name.to_lowercase()))?;
+        let table = self.tables.get(&key(database, name))?;
         (*table.def().name == *name).then(|| table.clone())
+    }
+
+    /// The table of this name, or of one that differs from it by case only.
+    pub fn get_folded(&self, database: &Arc<str>, name: &str) -> Option<Arc<Table>> {
+        self.tables.get(&key(database, name)).map(|table| table.clone())
     }
 
     /// The table with this id, dropped ones excluded.
@@ -168,7 +189,7 @@ impl Registry {
         self.by_id.iter().map(|t| t.value().clone()).collect()
     }
 
-    /// Rises with every drop. Acquire; pairs with the Release in [`Registry::drop_table`].
+    /// Rises with every drop and change. Acquire; pairs with the Release of whoever raises it.
     pub fn epoch(&self) -> u64 {
         self.epoch.load(Ordering::Acquire)
     }
@@ -186,7 +207,7 @@ impl Registry {
         first: &Claim<'_>,
         now: i64,
     ) -> Result<Arc<Table>, ClaimError> {
-        match self.tables.entry((database.clone(), name.to_lowercase())) {
+        match self.tables.entry(key(database, name)) {
             Entry::Occupied(entry) if *entry.get().def().name == *name => Ok(entry.get().clone()),
             Entry::Occupied(_) => Err(ClaimError::TableName(
                 "a table whose name differs from this one by case only exists",
@@ -199,12 +220,44 @@ impl Registry {
                     name: name.into(),
                     partition_by: policy.partition_by,
                     time_column: policy.time_column.clone(),
+                    time_place: u32::MAX,
                     created: now,
+                    options: TableOptions { dedup: policy.dedup.clone(), ..Default::default() },
                 };
-                self.new_columns(&Table::new(def.clone(), Vec::new(), false), first)?;
+                self.new_columns(&Table::new(def.clone(), Vec::new(), ColumnId(1), false), first)?;
                 self.count_one_more(database)?;
                 def.id = TableId(self.next_id.fetch_add(1, Ordering::Relaxed));
-                let table = Arc::new(Table::new(def, Vec::new(), false));
+                let table = Arc::new(Table::new(def, Vec::new(), ColumnId(1), false));
+                self.by_id.insert(table.id(), table.clone());
+                entry.insert(table.clone());
+                Ok(table)
+            }
+        }
+    }
+
+    /// Claims a new table with all its columns; its id and theirs are given here, and so is what `rule` comes to.
+    ///
+    /// # Errors
+    /// A table of that name, or of one that differs by case only, is there; a name breaks a rule; a limit is reached.
+    pub fn create(
+        &self,
+        mut def: TableDef,
+        columns: &[(&str, ColumnType)],
+        rule: &DedupRule,
+    ) -> Result<Arc<Table>, CreateError> {
+        check_table_name(&def.name, self.limits.name_bytes).map_err(ClaimError::TableName)?;
+        check_column_name(&def.time_column, self.limits.name_bytes)
+            .map_err(|fault| ClaimError::ColumnName { name: def.time_column.to_string(), fault })?;
+        let none = Table::new(def.clone(), Vec::new(), ColumnId(1), false);
+        let columns = self.new_columns(&none, &added(columns))?;
+        none.extend(&columns, false);
+        def.options.dedup = self.dedup(&def.time_column, &none.schema(), rule)?;
+        match self.tables.entry(key(&def.database, &def.name)) {
+            Entry::Occupied(entry) => Err(CreateError::Exists(entry.get().clone())),
+            Entry::Vacant(entry) => {
+                self.count_one_more(&def.database)?;
+                def.id = TableId(self.next_id.fetch_add(1, Ordering::Relaxed));
+                let table = Arc::new(Table::new(def, columns, ColumnId(1), false));
                 self.by_id.insert(table.id(), table.clone());
                 entry.insert(table.clone());
                 Ok(table)
@@ -237,15 +290,217 @@ impl Registry {
         Ok(())
     }
 
+    /// Makes a change of a table that exists, and hands it to `log` while no claim of this table can come between: whoever
+    /// learns of the change logs what follows from it later. Definitions that the log may not have go before the change; columns that
+    /// are added are nothing else. Returns false when there was nothing to change.
+    ///
+    /// # Errors
+    /// The change is not possible; nothing has changed.
+    pub fn alter(
+        &self,
+        table: &Table,
+        change: &TableChange,
+        log: impl FnOnce(Vec<Definition>, Option<Alteration>),
+    ) -> Result<bool, AlterError> {
+        let claims = table.claims();
+        if table.is_dropped() {
+            return Err(ClaimError::Dropped.into());
+        }
+        // What the log must know first: an id that it never heard of could be given out again.
+        let mut definitions = table.unlogged();
+        let alteration = match change {
+            TableChange::AddColumns { columns, if_not_exists } => {
+                let mut new: Vec<(&str, ColumnType)> = Vec::new();
+                for (name, ty) in columns {
+                    let is_there = table.schema().get_folded(name).is_some();
+                    if is_there && !if_not_exists {
+                        return Err(AlterError::NameTaken(name.clone()));
+                    }
+                    if !is_there {
+                        new.push((name, *ty));
+                    }
+                }
+                let new = self.new_columns(table, &added(&new))?;
+                if new.is_empty() {
+                    return Ok(false);
+                }
+                table.extend(&new, false);
+                definitions = table.unlogged();
+                None
+            }
+            TableChange::Rename(name) => Some(self.rename(table, name)?),
+            TableChange::DropColumn { name, if_exists: true }
+                if self.column(table, name).err() == Some(AlterError::NoColumn(name.clone())) =>
+            {
+                return Ok(false);
+            }
+            TableChange::DropColumn { name, .. } => {
+                let column = self.changeable(table, name, "dropped")?;
+                self.replace_column(table, &column, None);
+                Some(Alteration::DropColumn(column.id()))
+            }
+            TableChange::RenameColumn { from, to } => {
+                let column = self.column(table, from)?;
+                let name: Arc<str> = to.as_str().into();
+                let folds = column.def.name.to_lowercase() == name.to_lowercase();
+                check_column_name(&name, self.limits.name_bytes)
+                    .map_err(|fault| ClaimError::ColumnName { name: to.clone(), fault })?;
+                let is_taken = table.schema().get_folded(&name).is_some() && !folds;
+                if is_taken || name.to_lowercase() == table.def().time_column.to_lowercase() {
+                    return Err(AlterError::NameTaken(to.clone()));
+                }
+                let def = ColumnDef { name: name.clone(), ..column.def.clone() };
+                let renamed = Column::new(def, column.is_logged());
+                self.replace_column(table, &column, Some(renamed));
+                Some(Alteration::RenameColumn { column: column.id(), name })
+            }
+            TableChange::RetypeColumn { name, ty } => {
+                let column = self.column(table, name)?;
+                if column.ty() == *ty {
+                    return Ok(false);
+                }
+                let column = self.changeable(table, name, "given another type")?;
+                let is_tag = |ty| ty == ColumnType::Tag;
+                let keyed_by_tags = table.def().options.dedup.keys() == Some(&Keys::Tags);
+                if keyed_by_tags && is_tag(*ty) {
+                    return Err(AlterError::Key(name.clone(), "made a tag"));
+                }
+                if column.ty() == ColumnType::Array || *ty == ColumnType::Array {
+                    return Err(AlterError::Array(name.clone()));
+                }
+                if table.was_merge() && !always_converts(column.ty(), *ty) {
+                    return Err(AlterError::Lossy(name.clone()));
+                }
+                let id = table.schema().next_id();
+                let to = ColumnDef { id, name: column.def.name.clone(), ty: *ty };
+                self.replace_column(table, &column, Some(Column::new(to.clone(), false)));
+                Some(Alteration::RetypeColumn { column: column.id(), to })
+            }
+            TableChange::Dedup(rule) => {
+                let dedup = self.dedup(&table.def().time_column, &table.schema(), rule)?;
+                self.set(table, |options| options.dedup = dedup)
+            }
+            TableChange::TtlS(ttl) => self.set(table, |options| options.ttl_s = *ttl),
+            TableChange::O3MaxLagMs(lag) => self.set(table, |options| options.o3_max_lag_ms = *lag),
+            TableChange::SegmentRows(rows) => {
+                self.set(table, |options| options.segment_rows = *rows)
+            }
+        };
+        if alteration.is_none() && !matches!(change, TableChange::AddColumns { .. }) {
+            return Ok(false);
+        }
+        log(definitions, alteration);
+        self.epoch.fetch_add(1, Ordering::Release);
+        drop(claims);
+        Ok(true)
+    }
+
+    /// Changes options; `None` when they are so already.
+    fn set(&self, table: &Table, change: impl FnOnce(&mut TableOptions)) -> Option<Alteration> {
+        let def = table.def();
+        let mut options = def.options.clone();
+        change(&mut options);
+        if options == def.options {
+            return None;
+        }
+        table.redefine(TableDef { options: options.clone(), ..TableDef::clone(&def) });
+        Some(Alteration::Options(options))
+    }
+
+    /// A rule for duplicates by the ids of its keys.
+    fn dedup(
+        &self,
+        time_column: &Arc<str>,
+        schema: &Schema,
+        rule: &DedupRule,
+    ) -> Result<Dedup, AlterError> {
+        let names = match rule {
+            DedupRule::Append => return Ok(Dedup::Append),
+            DedupRule::Merge => return Ok(Dedup::Merge),
+            DedupRule::ReplaceByTags => return Ok(Dedup::Replace(Keys::Tags)),
+            DedupRule::Replace(names) => names,
+        };
+        let is_time = |name: &str| name.to_lowercase() == time_column.to_lowercase();
+        if !names.iter().any(|name| is_time(name)) {
+            return Err(AlterError::KeysWithoutTime(time_column.clone()));
+        }
+        let column = |name: &String| {
+            let found = schema.get(name).or_else(|| schema.get_folded(name));
+            match found {
+                None => Err(AlterError::NoColumn(name.clone())),
+                Some(found) if found.ty() == ColumnType::Array => {
+                    Err(AlterError::Array(name.clone()))
+                }
+                Some(found) => Ok(found.id()),
+            }
+        };
+        let keys = names.iter().filter(|name| !is_time(name)).map(column);
+        let mut keys = keys.collect::<Result<Vec<ColumnId>, AlterError>>()?;
+        keys.sort_unstable();
+        keys.dedup();
+        Ok(Dedup::Replace(Keys::Columns(keys)))
+    }
+
+    fn rename(&self, table: &Table, name: &str) -> Result<Alteration, AlterError> {
+        check_table_name(name, self.limits.name_bytes).map_err(ClaimError::TableName)?;
+        let def = table.def();
+        let (old, new) = (key(&def.database, &def.name), key(&def.database, name));
+        let by_id = self.by_id(table.id()).ok_or(ClaimError::Dropped)?;
+        if old != new {
+            match self.tables.entry(new) {
+                Entry::Occupied(_) => return Err(AlterError::NameTaken(name.to_owned())),
+                Entry::Vacant(entry) => drop(entry.insert(by_id)),
+            }
+        }
+        let name: Arc<str> = name.into();
+        table.redefine(TableDef { name: name.clone(), ..TableDef::clone(&def) });
+        if key(&def.database, &name) != old {
+            self.tables.remove(&old);
+        }
+        Ok(Alteration::Rename(name))
+    }
+
+    /// A column by name, or by one that differs by case only.
+    fn column(&self, table: &Table, name: &str) -> Result<Arc<Column>, AlterError> {
+        if name.to_lowercase() == table.def().time_column.to_lowercase() {
+            return Err(AlterError::Designated);
+        }
+        let schema = table.schema();
+        let column = schema.get(name).or_else(|| schema.get_folded(name));
+        column.cloned().ok_or_else(|| AlterError::NoColumn(name.to_owned()))
+    }
+
+    /// A column that no rule for duplicates needs.
+    fn changeable(
+        &self,
+        table: &Table,
+        name: &str,
+        verb: &'static str,
+    ) -> Result<Arc<Column>, AlterError> {
+        let column = self.column(table, name)?;
+        let is_key = match table.def().options.dedup.keys() {
+            None => false,
+            Some(Keys::Tags) => column.ty() == ColumnType::Tag,
+            Some(Keys::Columns(keys)) => keys.contains(&column.id()),
+        };
+        if is_key { Err(AlterError::Key(name.to_owned(), verb)) } else { Ok(column) }
+    }
+
+    /// Takes a column out and puts one in, under the same or a new id.
+    fn replace_column(&self, table: &Table, old: &Column, new: Option<Column>) {
+        let schema = table.schema();
+        let kept = schema.columns().iter().filter(|column| column.id() != old.id()).cloned();
+        table.reshape(kept.chain(new.map(Arc::new)).collect(), schema.next_id());
+    }
+
     /// Frees a dropped table's name. The drop is already in the log.
     pub fn drop_table(&self, id: TableId) {
         if let Some((_, table)) = self.by_id.remove(&id) {
             let claims = table.claims();
             table.mark_dropped();
-            drop(claims);
             let def = table.def();
-            self.tables
-                .remove_if(&(def.database.clone(), def.name.to_lowercase()), |_, t| t.id() == id);
+            drop(claims);
+            self.tables.remove_if(&key(&def.database, &def.name), |_, t| t.id() == id);
             self.count.fetch_sub(1, Ordering::Relaxed);
             if let Some(mut count) = self.counts.get_mut(&def.database) {
                 *count -= 1;
@@ -306,6 +561,28 @@ impl Registry {
     }
 }
 
+/// True when no value of the one type is without one of the other.
+fn always_converts(from: ColumnType, to: ColumnType) -> bool {
+    match to {
+        ColumnType::String => true,
+        ColumnType::Float => {
+            matches!(from, ColumnType::Integer | ColumnType::Unsigned | ColumnType::Boolean)
+        }
+        ColumnType::Integer => matches!(from, ColumnType::Timestamp | ColumnType::Boolean),
+        ColumnType::Timestamp => from == ColumnType::Integer,
+        _ => false,
+    }
+}
+
+/// What a statement claims: columns, and no row.
+fn added<'a>(columns: &'a [(&'a str, ColumnType)]) -> Claim<'a> {
+    Claim { columns, time: 0, may_add_columns: true }
+}
+
+fn key(database: &Arc<str>, name: &str) -> (Arc<str>, String) {
+    (database.clone(), name.to_lowercase())
+}
+
 fn check_type(table: &Table, column: &Column, sent: ColumnType) -> Result<(), ClaimError> {
     if column.ty() == sent {
         return Ok(());
@@ -337,7 +614,8 @@ mod tests {
     }
 
     fn policy() -> TablePolicy {
-        TablePolicy { partition_by: PartitionBy::Day, time_column: "time".into() }
+        let dedup = Dedup::Append;
+        TablePolicy { partition_by: PartitionBy::Day, time_column: "time".into(), dedup }
     }
 
     #[test]

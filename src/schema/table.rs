@@ -1,20 +1,25 @@
 //! One table as every connection sees it: its columns, who claimed them, and whether it still exists.
 
-use super::{ColumnDef, TableDef};
+use super::{ColumnDef, Dedup, Definition, TableDef};
 use crate::types::{ColumnId, ColumnType, PartitionKey, TableId};
 use arc_swap::ArcSwap;
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// A table that exists or has been claimed. Reading takes no lock; claiming takes the table's own.
 #[derive(Debug)]
 pub struct Table {
-    def: TableDef,
+    id: TableId,
+    def: ArcSwap<TableDef>,
     schema: ArcSwap<Schema>,
     claims: Mutex<Claims>,
     logged: AtomicBool,
     dropped: AtomicBool,
+    /// Rises with every change of name or of a column that was there.
+    version: AtomicU64,
+    /// True once its rows were to be completed by later ones: what of them is null must stay so.
+    was_merge: AtomicBool,
 }
 
 /// What only claims change.
@@ -25,12 +30,13 @@ pub(super) struct Claims {
 }
 
 /// The columns of a table at one moment, without the designated timestamp.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Schema {
     columns: Vec<Arc<Column>>,
     by_name: HashMap<Arc<str>, usize>,
     /// Names in lower case, so that two that differ by case only are found.
     by_folded_name: HashMap<String, usize>,
+    next_id: ColumnId,
 }
 
 /// A claimed column.
@@ -42,28 +48,65 @@ pub struct Column {
 }
 
 impl Table {
-    pub(super) fn new(def: TableDef, columns: Vec<ColumnDef>, logged: bool) -> Table {
-        let mut schema = Schema::default();
-        for column in columns {
-            schema.push(column, logged);
-        }
+    /// A table of these columns, in order of their ids; the next one gets an id of at least `next_id`.
+    pub(super) fn new(
+        def: TableDef,
+        columns: Vec<ColumnDef>,
+        next_id: ColumnId,
+        logged: bool,
+    ) -> Table {
+        let column = |def| Arc::new(Column::new(def, logged));
+        let is_merge = def.options.dedup == Dedup::Merge;
         Table {
-            def,
-            schema: ArcSwap::from_pointee(schema),
+            id: def.id,
+            def: ArcSwap::from_pointee(def),
+            schema: ArcSwap::from_pointee(Schema::new(
+                columns.into_iter().map(column).collect(),
+                next_id,
+            )),
             claims: Mutex::default(),
             logged: AtomicBool::new(logged),
             dropped: AtomicBool::new(false),
+            version: AtomicU64::new(0),
+            was_merge: AtomicBool::new(is_merge),
         }
     }
 
     /// Its number.
     pub fn id(&self) -> TableId {
-        self.def.id
+        self.id
     }
 
-    /// Its properties.
-    pub fn def(&self) -> &TableDef {
-        &self.def
+    /// Its properties now.
+    pub fn def(&self) -> Arc<TableDef> {
+        self.def.load_full()
+    }
+
+    /// Rises whenever what a session remembers of it (its name, a column by name) may hold no more.
+    pub fn version(&self) -> u64 {
+        self.version.load(Ordering::Acquire)
+    }
+
+    /// True when it is, or ever was, under [`Dedup::Merge`].
+    pub(super) fn was_merge(&self) -> bool {
+        self.was_merge.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn mark_merge(&self) {
+        self.was_merge.store(true, Ordering::Relaxed);
+    }
+
+    /// Changes the definition. The caller holds the claims.
+    pub(super) fn redefine(&self, def: TableDef) {
+        self.was_merge.fetch_or(def.options.dedup == Dedup::Merge, Ordering::Relaxed);
+        self.def.store(Arc::new(def));
+        self.version.fetch_add(1, Ordering::Release);
+    }
+
+    /// Changes columns that are there. The caller holds the claims.
+    pub(super) fn reshape(&self, columns: Vec<Arc<Column>>, next_id: ColumnId) {
+        self.schema.store(Arc::new(Schema::new(columns, next_id)));
+        self.version.fetch_add(1, Ordering::Release);
     }
 
     /// Its columns now.
@@ -81,6 +124,19 @@ impl Table {
         self.logged.store(true, Ordering::Release);
     }
 
+    /// What the log may not have of it, columns in order of their ids.
+    pub fn unlogged(&self) -> Vec<Definition> {
+        let mut definitions = Vec::new();
+        if !self.is_logged() {
+            definitions.push(Definition::Create(TableDef::clone(&self.def())));
+        }
+        for column in self.schema().columns().iter().filter(|column| !column.is_logged()) {
+            let column = column.def.clone();
+            definitions.push(Definition::AddColumn { table: self.id, column });
+        }
+        definitions
+    }
+
     /// True once the table is dropped: its name may already belong to another one.
     pub fn is_dropped(&self) -> bool {
         self.dropped.load(Ordering::Acquire)
@@ -96,16 +152,28 @@ impl Table {
 
     /// Adds columns. The caller holds the claims.
     pub(super) fn extend(&self, columns: &[ColumnDef], logged: bool) {
-        let mut next = self.schema.load().copy();
-        for column in columns {
-            next.push(column.clone(), logged);
-        }
-        self.schema.store(Arc::new(next));
+        let schema = self.schema.load();
+        let new = columns.iter().map(|column| Arc::new(Column::new(column.clone(), logged)));
+        let all = schema.columns.iter().cloned().chain(new).collect();
+        self.schema.store(Arc::new(Schema::new(all, schema.next_id)));
     }
 }
 
 impl Schema {
-    /// The columns in order of their ids; column `n` has id `n + 1`.
+    fn new(mut columns: Vec<Arc<Column>>, next_id: ColumnId) -> Schema {
+        columns.sort_by_key(|column| column.id());
+        assert!(columns.windows(2).all(|c| c[0].id() < c[1].id()), "column ids are unique");
+        let last = columns.last().map_or(ColumnId::TIME, |last| last.id());
+        let names = || columns.iter().enumerate();
+        Schema {
+            by_name: names().map(|(n, column)| (column.def.name.clone(), n)).collect(),
+            by_folded_name: names().map(|(n, c)| (c.def.name.to_lowercase(), n)).collect(),
+            next_id: next_id.max(ColumnId(last.0 + 1)),
+            columns,
+        }
+    }
+
+    /// The columns in order of their ids. Ids of columns that are gone are missing.
     pub fn columns(&self) -> &[Arc<Column>] {
         &self.columns
     }
@@ -122,31 +190,21 @@ impl Schema {
 
     /// The column with this id.
     pub fn by_id(&self, id: ColumnId) -> Option<&Arc<Column>> {
-        self.columns.get(usize::try_from(id.0).ok()?.checked_sub(1)?)
+        let at = self.columns.binary_search_by_key(&id, |column| column.id()).ok()?;
+        self.columns.get(at)
     }
 
     /// The id that the next claimed column gets.
     pub(super) fn next_id(&self) -> ColumnId {
-        ColumnId(u32::try_from(self.columns.len() + 1).expect("columns are limited"))
-    }
-
-    fn copy(&self) -> Schema {
-        Schema {
-            columns: self.columns.clone(),
-            by_name: self.by_name.clone(),
-            by_folded_name: self.by_folded_name.clone(),
-        }
-    }
-
-    fn push(&mut self, def: ColumnDef, logged: bool) {
-        assert_eq!(def.id, self.next_id(), "column ids are dense");
-        self.by_name.insert(def.name.clone(), self.columns.len());
-        self.by_folded_name.insert(def.name.to_lowercase(), self.columns.len());
-        self.columns.push(Arc::new(Column { def, logged: AtomicBool::new(logged) }));
+        self.next_id
     }
 }
 
 impl Column {
+    pub(super) fn new(def: ColumnDef, logged: bool) -> Column {
+        Column { def, logged: AtomicBool::new(logged) }
+    }
+
     /// Its number within the table.
     pub fn id(&self) -> ColumnId {
         self.def.id

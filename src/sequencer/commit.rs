@@ -5,12 +5,12 @@ use super::record::{Batch, Carried, SegmentEnd};
 use super::segments::{Unsynced, sync_receipts};
 use super::thread::{Arrived, Shared};
 use super::{
-    Change, Committed, Durability, LogError, LogState, OnCommit, Progress, Receipt,
+    Change, Committed, Durability, Frame, LogError, LogState, OnCommit, Progress, Receipt,
     SequencerConfig, TxnKind,
 };
 use crate::io::{Fs, Operation, abort_on_failed_sync};
 use crate::metrics;
-use crate::schema::{ColumnDef, Definition};
+use crate::schema::{Alteration, ColumnDef, Definition};
 use crate::types::{ColumnId, TableId};
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
@@ -163,31 +163,19 @@ impl Committer {
     fn number(&mut self, receipt: &Receipt, batch: &mut Batch) {
         self.number_definitions(&receipt.definitions, batch);
         let before = batch.transactions.len();
-        for frame in &receipt.frames {
-            let kind = TxnKind::Data {
-                writer: receipt.writer,
-                segment: receipt.segment,
-                offset: frame.offset,
-                len: frame.len,
-                rows: frame.rows,
-                bytes: frame.bytes,
-                min_time: frame.min_time,
-                max_time: frame.max_time,
-            };
+        // The rows of a replacement are part of it.
+        let replaces = matches!(receipt.change, Some(Change::Replace { .. }));
+        assert!(!replaces || receipt.frames.len() <= 1, "a replacement has one frame at most");
+        for frame in receipt.frames.iter().filter(|_| !replaces) {
+            let kind = TxnKind::Data(Frame::of(receipt, frame));
             if !self.transact(frame.table, kind, batch) {
                 metrics::ROWS_DROPPED_WITH_TABLE.increment(u64::from(frame.rows));
             }
         }
-        let has_data = batch.transactions.len() > before;
-        match receipt.change {
-            Some(Change::Drop { table }) => {
-                self.transact(table, TxnKind::Drop, batch);
-            }
-            Some(Change::RemoveBefore { table, time }) => {
-                self.transact(table, TxnKind::RemoveBefore(time), batch);
-            }
-            None => {}
+        if let Some(change) = &receipt.change {
+            self.number_change(receipt, change, batch);
         }
+        let has_data = batch.transactions[before..].iter().any(|txn| txn.kind.frame().is_some());
         for reported in &receipt.reported {
             match self.state.report(reported) {
                 Ok(()) => batch.reported.push(*reported),
@@ -198,6 +186,28 @@ impl Committer {
         }
         if has_data && self.config.durability == Durability::Sync {
             self.place(receipt, batch);
+        }
+    }
+
+    fn number_change(&mut self, receipt: &Receipt, change: &Change, batch: &mut Batch) {
+        let (table, kind) = match change {
+            Change::Drop { table } => (*table, TxnKind::Drop),
+            Change::RemoveBefore { table, time } => (*table, TxnKind::RemoveBefore(*time)),
+            Change::Truncate { table } => (*table, TxnKind::Truncate),
+            Change::Replace { table, from, to } => {
+                let frame = receipt.frames.first().map(|frame| Frame::of(receipt, frame));
+                (*table, TxnKind::Replace { from: *from, to: *to, frame })
+            }
+            Change::Alter { table, alteration } => {
+                if let Alteration::RetypeColumn { to, .. } = alteration {
+                    self.logged.insert((*table, to.id));
+                }
+                (*table, TxnKind::Alter(alteration.clone()))
+            }
+        };
+        let rows = kind.frame().map_or(0, |frame| frame.rows);
+        if !self.transact(table, kind, batch) {
+            metrics::ROWS_DROPPED_WITH_TABLE.increment(u64::from(rows));
         }
     }
 

@@ -54,12 +54,14 @@ mod record;
 mod state;
 
 mod error;
+mod history;
 mod recovery;
 
 pub use error::LogError;
+pub use history::transactions;
 pub use inbox::TurnEnd;
 pub use progress::Progress;
-pub use receipt::{Change, Committed, FrameRef, Receipt, Reported, TxnKind};
+pub use receipt::{Change, Committed, Frame, FrameRef, Receipt, Reported, TxnKind};
 pub use recovery::{CarriedFrames, Cut, Recovered, recover};
 pub use state::{LogState, Sum, TableState};
 pub use thread::{Durability, OnCommit, Sequencer, SequencerConfig, SequencerTurns};

@@ -2,7 +2,7 @@
 
 use super::Progress;
 use crate::io::File;
-use crate::schema::{ColumnDef, Definition, TableDef};
+use crate::schema::{Alteration, ColumnDef, Definition, TableDef};
 use crate::types::{SegmentId, SeqTxn, TableId, WriterId};
 use bytes::Bytes;
 use std::path::PathBuf;
@@ -59,7 +59,7 @@ pub struct FrameRef {
 }
 
 /// A change of a table other than new rows and columns.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum Change {
     /// The table is gone.
@@ -73,6 +73,27 @@ pub enum Change {
         table: TableId,
         /// Nanoseconds since 1970; a row at exactly this time stays.
         time: i64,
+    },
+    /// All rows are gone.
+    Truncate {
+        /// Which table.
+        table: TableId,
+    },
+    /// All rows of a range of times are gone, and those of the receipt's only frame, if it has one, take their place.
+    Replace {
+        /// Which table. The frame is its.
+        table: TableId,
+        /// The first time of the range, nanoseconds since 1970.
+        from: i64,
+        /// The first time after the range.
+        to: i64,
+    },
+    /// Its name, its columns or its options change.
+    Alter {
+        /// Which table.
+        table: TableId,
+        /// How.
+        alteration: Alteration,
     },
 }
 
@@ -111,28 +132,70 @@ pub enum TxnKind {
     /// The table has more columns.
     AddColumns(Vec<ColumnDef>),
     /// The table has more rows.
-    Data {
-        /// The writer that appended the frame.
-        writer: WriterId,
-        /// The segment it lies in.
-        segment: SegmentId,
-        /// Where in the segment.
-        offset: u64,
-        /// How many bytes of the segment.
-        len: u32,
-        /// How many rows.
-        rows: u32,
-        /// Bytes that reports count for them.
-        bytes: u64,
-        /// Earliest row, nanoseconds since 1970.
-        min_time: i64,
-        /// Latest row, nanoseconds since 1970.
-        max_time: i64,
-    },
+    Data(Frame),
     /// The table is gone. Always its last transaction.
     Drop,
     /// All rows before this time are gone, nanoseconds since 1970.
     RemoveBefore(i64),
+    /// All rows are gone.
+    Truncate,
+    /// The rows of a range of times are gone, and others take their place.
+    Replace {
+        /// The first time of the range, nanoseconds since 1970.
+        from: i64,
+        /// The first time after the range.
+        to: i64,
+        /// The rows that come in, all of the range; none when they only go.
+        frame: Option<Frame>,
+    },
+    /// The table has another name, other columns or other options.
+    Alter(Alteration),
+}
+
+/// Where the rows of a transaction lie: one frame of a segment.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Frame {
+    /// The writer that appended the frame.
+    pub writer: WriterId,
+    /// The segment it lies in.
+    pub segment: SegmentId,
+    /// Where in the segment.
+    pub offset: u64,
+    /// How many bytes of the segment.
+    pub len: u32,
+    /// How many rows.
+    pub rows: u32,
+    /// Bytes that reports count for them.
+    pub bytes: u64,
+    /// Earliest row, nanoseconds since 1970.
+    pub min_time: i64,
+    /// Latest row, nanoseconds since 1970.
+    pub max_time: i64,
+}
+
+impl TxnKind {
+    /// Where its rows are, if it has any.
+    pub fn frame(&self) -> Option<&Frame> {
+        match self {
+            TxnKind::Data(frame) | TxnKind::Replace { frame: Some(frame), .. } => Some(frame),
+            _ => None,
+        }
+    }
+}
+
+impl Frame {
+    pub(super) fn of(receipt: &Receipt, frame: &FrameRef) -> Frame {
+        Frame {
+            writer: receipt.writer,
+            segment: receipt.segment,
+            offset: frame.offset,
+            len: frame.len,
+            rows: frame.rows,
+            bytes: frame.bytes,
+            min_time: frame.min_time,
+            max_time: frame.max_time,
+        }
+    }
 }
 
 impl Receipt {

@@ -1,8 +1,8 @@
 //! Bodies of records: a group commit, and the checkpoint that opens a chunk.
 
 use super::state::{LogState, Sum, TableState};
-use super::{Committed, Reported, TxnKind};
-use crate::schema::{ColumnDef, TableDef};
+use super::{Committed, Frame, Reported, TxnKind};
+use crate::schema::{Alteration, ColumnDef, TableDef};
 use crate::types::wire::{Put, Take};
 use crate::types::{SegmentId, SeqTxn, TableId, WriterId};
 use bytes::Bytes;
@@ -40,6 +40,9 @@ const ADD_COLUMNS: u8 = 2;
 const DATA: u8 = 3;
 const DROP: u8 = 4;
 const REMOVE_BEFORE: u8 = 5;
+const ALTER: u8 = 6;
+const REPLACE: u8 = 7;
+const TRUNCATE: u8 = 8;
 
 const DROPPED: u8 = 1;
 
@@ -112,9 +115,12 @@ fn encode_transaction(txn: &Committed, out: &mut Vec<u8>) {
     let kind = match txn.kind {
         TxnKind::Create(_) => CREATE,
         TxnKind::AddColumns(_) => ADD_COLUMNS,
-        TxnKind::Data { .. } => DATA,
+        TxnKind::Data(_) => DATA,
         TxnKind::Drop => DROP,
         TxnKind::RemoveBefore(_) => REMOVE_BEFORE,
+        TxnKind::Alter(_) => ALTER,
+        TxnKind::Replace { .. } => REPLACE,
+        TxnKind::Truncate => TRUNCATE,
     };
     out.put_u8(kind);
     out.put_u32(txn.table.0);
@@ -125,18 +131,16 @@ fn encode_transaction(txn: &Committed, out: &mut Vec<u8>) {
             put_count(out, columns.len());
             columns.iter().for_each(|column| column.encode(out));
         }
-        TxnKind::Data { writer, segment, offset, len, rows, bytes, min_time, max_time } => {
-            out.put_u32(writer.0);
-            out.put_u32(segment.0);
-            out.put_u64(*offset);
-            out.put_u32(*len);
-            out.put_u32(*rows);
-            out.put_u64(*bytes);
-            out.put_i64(*min_time);
-            out.put_i64(*max_time);
-        }
-        TxnKind::Drop => {}
+        TxnKind::Data(frame) => encode_frame(frame, out),
+        TxnKind::Drop | TxnKind::Truncate => {}
         TxnKind::RemoveBefore(time) => out.put_i64(*time),
+        TxnKind::Alter(alteration) => alteration.encode(out),
+        TxnKind::Replace { from, to, frame } => {
+            out.put_i64(*from);
+            out.put_i64(*to);
+            put_count(out, usize::from(frame.is_some()));
+            frame.iter().for_each(|frame| encode_frame(frame, out));
+        }
     }
 }
 
@@ -147,21 +151,47 @@ fn decode_transaction(at: i64, from: &mut Take<'_>) -> Option<Committed> {
     let kind = match kind {
         CREATE => TxnKind::Create(TableDef::decode(from)?),
         ADD_COLUMNS => TxnKind::AddColumns(take_all(from, ColumnDef::decode)?),
-        DATA => TxnKind::Data {
-            writer: WriterId(from.u32()?),
-            segment: SegmentId(from.u32()?),
-            offset: from.u64()?,
-            len: from.u32()?,
-            rows: from.u32()?,
-            bytes: from.u64()?,
-            min_time: from.i64()?,
-            max_time: from.i64()?,
-        },
+        DATA => TxnKind::Data(decode_frame(from)?),
         DROP => TxnKind::Drop,
         REMOVE_BEFORE => TxnKind::RemoveBefore(from.i64()?),
+        ALTER => TxnKind::Alter(Alteration::decode(from)?),
+        REPLACE => {
+            let (begin, end) = (from.i64()?, from.i64()?);
+            let mut frames = take_all(from, decode_frame)?;
+            let frame = frames.pop();
+            if !frames.is_empty() {
+                return None;
+            }
+            TxnKind::Replace { from: begin, to: end, frame }
+        }
+        TRUNCATE => TxnKind::Truncate,
         _ => return None,
     };
     Some(Committed { table, seq_txn, at, kind })
+}
+
+fn encode_frame(frame: &Frame, out: &mut Vec<u8>) {
+    out.put_u32(frame.writer.0);
+    out.put_u32(frame.segment.0);
+    out.put_u64(frame.offset);
+    out.put_u32(frame.len);
+    out.put_u32(frame.rows);
+    out.put_u64(frame.bytes);
+    out.put_i64(frame.min_time);
+    out.put_i64(frame.max_time);
+}
+
+fn decode_frame(from: &mut Take<'_>) -> Option<Frame> {
+    Some(Frame {
+        writer: WriterId(from.u32()?),
+        segment: SegmentId(from.u32()?),
+        offset: from.u64()?,
+        len: from.u32()?,
+        rows: from.u32()?,
+        bytes: from.u64()?,
+        min_time: from.i64()?,
+        max_time: from.i64()?,
+    })
 }
 
 /// Appends the state of all tables.

@@ -6,7 +6,7 @@ use super::format::{
 use super::log::chunk_path;
 use super::purge::ChunkUse;
 use super::record::{Batch, decode_checkpoint};
-use super::{Committed, Durability, LogError, LogState, TxnKind};
+use super::{Committed, Durability, LogError, LogState};
 use crate::io::Fs;
 use crate::types::{SegmentId, WriterId};
 use bytes::Bytes;
@@ -260,11 +260,11 @@ impl Reading {
                     .ok_or_else(|| damaged("the record is malformed"))?;
                 if let Some(is_whole) = is_whole {
                     for txn in &batch.transactions {
-                        let TxnKind::Data { writer, segment, .. } = txn.kind else { continue };
+                        let Some(frame) = txn.kind.frame() else { continue };
                         if !is_whole(txn) {
                             return Ok(false);
                         }
-                        self.unsynced.insert((writer, segment));
+                        self.unsynced.insert((frame.writer, frame.segment));
                     }
                 }
                 self.state.apply(&batch).map_err(damaged)?;

@@ -2,6 +2,7 @@
 
 use super::record::Batch;
 use super::{Committed, Reported, TxnKind};
+use crate::schema::Alteration;
 use crate::sequencer::purge::ChunkUse;
 use crate::types::{SeqTxn, TableId, WriterId};
 use std::collections::BTreeMap;
@@ -152,12 +153,14 @@ impl LogState {
                 return Err("a table is used after its drop");
             }
             table.seq_txn = txn.seq_txn;
-            match txn.kind {
-                TxnKind::Data { rows, bytes, min_time, max_time, writer, .. } => {
-                    table.unreported.add(u64::from(rows), bytes, min_time, max_time);
-                    self.highest_writer = self.highest_writer.max(writer);
-                }
+            if let Some(frame) = txn.kind.frame() {
+                let rows = u64::from(frame.rows);
+                table.unreported.add(rows, frame.bytes, frame.min_time, frame.max_time);
+                self.highest_writer = self.highest_writer.max(frame.writer);
+            }
+            match &txn.kind {
                 TxnKind::Drop => table.dropped = true,
+                TxnKind::Alter(Alteration::Rename(name)) => table.name = name.clone(),
                 _ => {}
             }
         }

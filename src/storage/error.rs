@@ -1,7 +1,7 @@
 //! What can go wrong in storage. Nothing here is caused by a row: rows were checked before they were acknowledged.
 
 use crate::io::{self, IoError, Operation, abort_on_failed_sync};
-use crate::types::{SeqTxn, TableId};
+use crate::types::{ColumnId, SeqTxn, TableId};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -76,9 +76,14 @@ pub enum Refusal {
     /// There is, or was, a table with this id.
     #[error("the table exists or existed")]
     TableExists,
-    /// The table has a column with this id or name.
-    #[error("column {0:?} exists")]
-    ColumnExists(Arc<str>),
+    /// The table's next column id would go back, or its partitions would get another width.
+    #[error("the definition is not a later one: the next column is {sent}, not {held}")]
+    ShapeBackwards {
+        /// What the catalog holds.
+        held: ColumnId,
+        /// What the edit says.
+        sent: ColumnId,
+    },
     /// A part that should be removed is not there.
     #[error("part {0} is not there")]
     NoPart(Arc<str>),

@@ -3,10 +3,12 @@
 use super::merge::{Merge, Span};
 use super::part_reader::PartReader;
 use super::part_writer::{ColumnRows, PartWriter};
+use super::resolve::{ColumnSources, Resolved, Source};
 use super::write_part::CHUNK_ROWS;
 use super::{Part, PartId, PartMeta, StorageError, TableDir, TableSchema};
+use crate::schema::Dedup;
 use crate::types::ColumnId;
-use std::collections::BTreeSet;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 /// Decoded bytes held of all inputs together, whatever their rows are like ...
@@ -16,8 +18,9 @@ const BATCH_BYTES: u64 = 4 << 20;
 /// Rows of a batch at most.
 const BATCH_ROWS: u64 = 1 << 13;
 
-/// Writes the rows of `parts`, neighbours of one partition in order of their transactions, as one part of the next level.
-/// Memory is bounded, whatever their number and size. `is_stopping` is asked between batches.
+/// Writes the rows of `parts`, neighbours of one partition in order of their transactions and under one rule for duplicates, as that
+/// rule leaves them, as one part of the next level. Memory is bounded, whatever their number and size. `is_stopping` is asked
+/// between batches.
 ///
 /// On return the file and its name are durable; it counts once the catalog has exchanged the parts for it.
 ///
@@ -28,7 +31,7 @@ const BATCH_ROWS: u64 = 1 << 13;
 /// No parts, or parts of different partitions or out of order.
 pub fn merge_parts(
     dir: &Arc<TableDir>,
-    schema: &TableSchema,
+    schema: &Arc<TableSchema>,
     parts: &[Arc<Part>],
     is_stopping: &dyn Fn() -> bool,
 ) -> Result<PartMeta, StorageError> {
@@ -42,12 +45,15 @@ pub fn merge_parts(
         level: ids.iter().map(|id| id.level).max().unwrap_or(0).saturating_add(1),
         attempt: 0,
     };
-    let mut present: BTreeSet<ColumnId> = BTreeSet::new();
-    present.extend(parts.iter().flat_map(|p| &p.meta().columns));
-    let present: Vec<ColumnId> = present.into_iter().collect();
+    let present = schema.present(parts.iter().flat_map(|p| p.meta().columns.iter().copied()));
+    if *schema.shape().rule(id.first_txn).1 != Dedup::Append {
+        let writer = PartWriter::create(dir, schema, &present, id)?;
+        let sources = parts.iter().cloned().map(Source::Part).collect();
+        return write_resolved(writer, schema, sources, &present, is_stopping);
+    }
     let mut readers = Vec::with_capacity(parts.len());
     for part in parts {
-        readers.push(PartReader::open(dir.fs(), part, batch_rows(part.meta(), parts.len()))?);
+        readers.push(PartReader::open(part, batch_rows(part.meta(), parts.len()))?);
     }
     let mut writer = PartWriter::create(dir, schema, &present, id)?;
     let mut merge = Merge::new(&readers.iter().map(PartReader::times).collect::<Vec<_>>());
@@ -71,9 +77,9 @@ pub fn merge_parts(
         if rows == 0 {
             return writer.finish();
         }
-        writer.write(&times, &spans, |column| ColumnRows {
-            sources: readers.iter().map(|r| r.column(column.id).cloned()).collect(),
-            spans: &spans,
+        writer.write(&times, &spans, |column| {
+            let sources = readers.iter().map(|r| r.evolved(schema.shape(), column));
+            Ok(ColumnRows { sources: sources.collect::<Result<_, StorageError>>()?, spans: &spans })
         })?;
         if let Some(source) = used_up {
             readers[source].next_batch()?;
@@ -82,8 +88,33 @@ pub fn merge_parts(
     }
 }
 
+/// Writes what the rule for duplicates leaves of the rows of `sources`.
+pub(super) fn write_resolved(
+    mut writer: PartWriter,
+    schema: &Arc<TableSchema>,
+    sources: Vec<Source>,
+    present: &[ColumnId],
+    is_stopping: &dyn Fn() -> bool,
+) -> Result<PartMeta, StorageError> {
+    let mut rows = Resolved::open(schema.clone(), sources, present, true)?;
+    while rows.advance()? {
+        if is_stopping() {
+            return Err(StorageError::Stopped);
+        }
+        let mut columns: HashMap<ColumnId, ColumnSources<'_>> = HashMap::new();
+        for column in schema.columns().iter().filter(|c| present.contains(&c.id)) {
+            columns.insert(column.id, rows.column(column)?);
+        }
+        writer.write(&rows.times(), rows.spans(), |column| {
+            let (sources, spans) = &columns[&column.id];
+            Ok(ColumnRows { sources: sources.clone(), spans })
+        })?;
+    }
+    writer.finish()
+}
+
 /// So many rows that the batches of so many parts stay within their bounds, taking a row to decode to ten times its bytes on disk.
-fn batch_rows(part: &PartMeta, parts: usize) -> usize {
+pub(super) fn batch_rows(part: &PartMeta, parts: usize) -> usize {
     let row_bytes = (part.bytes / part.rows.max(1)).max(1) * 10;
     let bytes = BATCH_BYTES.min(BATCHES_BYTES / parts as u64);
     usize::try_from((bytes / row_bytes).clamp(1, BATCH_ROWS)).expect("at most BATCH_ROWS")

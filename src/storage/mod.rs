@@ -9,6 +9,8 @@
 //! - A snapshot never changes and never loses a file: a part's file goes with the last snapshot that holds it.
 //! - Order is total: rows sort by time, then by transaction, then by place in the transaction; runs, flush and compaction
 //!   keep that order, so that a merge of merges is the merge of all.
+//! - Duplicates are resolved on reading ([`Resolved`]) by the rule in force at the later row's transaction: a part's rows are as its
+//!   rule leaves them, a run may have several of one key, and what is under different rules is never merged into one part.
 //! - A part counts once the catalog names it. What the catalog does not name is garbage and goes at the next start.
 //! - A row is encoded once by the flush, and copied in memory a few times at most before.
 //!
@@ -19,6 +21,7 @@ mod pool;
 mod series_set;
 mod table_schema;
 
+mod evolve;
 mod gather;
 mod merge;
 mod rows;
@@ -30,6 +33,8 @@ mod merge_parts;
 mod part;
 mod part_reader;
 mod part_writer;
+mod resolve;
+mod rewrite_part;
 mod table_dir;
 mod tag_chunk;
 mod write_part;
@@ -42,9 +47,12 @@ mod tests;
 
 pub use catalog::{Catalog, CatalogState, Edit, TableState};
 pub use error::{Refusal, StorageError};
+pub use evolve::conversion;
 pub use merge_parts::merge_parts;
 pub use part::{Part, PartId, PartMeta};
 pub use part_reader::PartFile;
+pub use resolve::{Resolved, Source};
+pub use rewrite_part::rewrite_without;
 pub use rows::Rows;
 pub use run::Run;
 pub use series_set::SeriesSet;

@@ -1,18 +1,21 @@
 //! Reads the file of a part back, a batch at a time.
 
+use super::evolve::evolve;
 use super::part::Part;
 use super::table_schema::FIELD_ID_KEY;
 use super::{PartMeta, StorageError};
 use crate::io::{File, Fs};
+use crate::schema::{ColumnDef, Shape};
 use crate::types::ColumnId;
 use arrow::array::{ArrayRef, AsArray};
 use arrow::datatypes::TimestampNanosecondType;
 use arrow::record_batch::RecordBatch;
 use bytes::Bytes;
+use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 use parquet::errors::ParquetError;
 use parquet::file::reader::{ChunkReader, Length};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Bytes read ahead when a stretch of unknown length is read.
@@ -115,15 +118,23 @@ impl std::io::Read for PartFileRead {
 }
 
 impl PartReader {
-    /// Opens a part at its first row. Batches have at most `batch_rows` rows.
-    pub(super) fn open(
-        fs: &Fs,
+    /// Opens a part at its first row, after comparing it with its checksum. Batches have at most `batch_rows` rows.
+    pub(super) fn open(part: &Arc<Part>, batch_rows: usize) -> Result<PartReader, StorageError> {
+        PartReader::open_columns(part, batch_rows, None, true)
+    }
+
+    /// Opens some columns of a part, or all, at its first row.
+    pub(super) fn open_columns(
         part: &Arc<Part>,
         batch_rows: usize,
+        wanted: Option<&[ColumnId]>,
+        verify: bool,
     ) -> Result<PartReader, StorageError> {
         let path = part.path();
-        let file = PartFile::open(fs, &path)?;
-        file.verify(part.meta())?;
+        let file = part.open()?;
+        if verify {
+            file.verify(part.meta())?;
+        }
         let fail = |error| StorageError::parquet(&path, error);
         let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(fail)?;
         let ids = builder.schema().fields().iter().map(|field| {
@@ -132,6 +143,17 @@ impl PartReader {
         });
         let columns = ids.collect::<Option<Vec<ColumnId>>>();
         let columns = columns.ok_or_else(|| fail(general("a column has no field id")))?;
+        let mut columns = columns;
+        let builder = match wanted {
+            None => builder,
+            Some(wanted) => {
+                let places = (0..columns.len()).filter(|&n| wanted.contains(&columns[n]));
+                let places: Vec<usize> = places.collect();
+                columns.retain(|id| wanted.contains(id));
+                let mask = ProjectionMask::roots(builder.parquet_schema(), places);
+                builder.with_projection(mask)
+            }
+        };
         let batches = builder.with_batch_size(batch_rows).build().map_err(fail)?;
         let mut reader = PartReader { part: part.clone(), batches, batch: None, columns };
         reader.next_batch()?;
@@ -146,12 +168,27 @@ impl PartReader {
         Ok(())
     }
 
+    /// Where the part is.
+    pub(super) fn path(&self) -> PathBuf {
+        self.part.path()
+    }
+
     /// The times of the current batch; none after the last.
     pub(super) fn times(&self) -> &[i64] {
         match self.column(ColumnId::TIME) {
             Some(array) => array.as_primitive::<TimestampNanosecondType>().values(),
             None => &[],
         }
+    }
+
+    /// A column of today in the current batch, if the part has values for it.
+    pub(super) fn evolved(
+        &self,
+        shape: &Shape,
+        column: &ColumnDef,
+    ) -> Result<Option<ArrayRef>, StorageError> {
+        evolve(shape, column, |id, _| self.column(id).cloned())
+            .map_err(|error| StorageError::parquet(&self.part.path(), error.into()))
     }
 
     /// A column of the current batch, if the part has it.

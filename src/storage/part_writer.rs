@@ -123,7 +123,7 @@ impl PartWriter {
         &mut self,
         times: &[&[i64]],
         spans: &'a [Span],
-        column: impl FnMut(&ColumnDef) -> ColumnRows<'a>,
+        mut column: impl FnMut(&ColumnDef) -> Result<ColumnRows<'a>, StorageError>,
     ) -> Result<(), StorageError> {
         let rows = row_count(spans);
         let time = gather_values(times, spans);
@@ -131,7 +131,9 @@ impl PartWriter {
         assert!(self.times.is_none_or(|(_, max)| max <= first), "rows come in order");
         self.times = Some((self.times.map_or(first, |(min, _)| min), last));
         let time: ArrayRef = Arc::new(TimestampNanosecondArray::new(time.into(), None));
-        let encoded = self.encode(time, column);
+        let columns = self.columns.iter().map(&mut column);
+        let columns = columns.collect::<Result<Vec<ColumnRows<'a>>, StorageError>>()?;
+        let encoded = self.encode(time, columns);
         encoded.map_err(|error| self.fail(error))?;
         self.group_rows += rows;
         self.rows += rows as u64;
@@ -167,17 +169,13 @@ impl PartWriter {
         })
     }
 
-    fn encode<'a>(
-        &mut self,
-        time: ArrayRef,
-        mut column: impl FnMut(&ColumnDef) -> ColumnRows<'a>,
-    ) -> Result<(), ParquetError> {
+    fn encode(&mut self, time: ArrayRef, columns: Vec<ColumnRows<'_>>) -> Result<(), ParquetError> {
         if self.group.is_empty() {
             self.begin_group()?;
         }
         let compressor = &mut self.compressor;
-        for ((def, field), writer) in self.columns.iter().zip(&self.fields).zip(&mut self.group) {
-            let ColumnRows { sources, spans } = column(def);
+        for ((rows, field), writer) in columns.into_iter().zip(&self.fields).zip(&mut self.group) {
+            let ColumnRows { sources, spans } = rows;
             match writer {
                 ColumnWriter::Tag(chunk) => chunk.push(&sources, spans, compressor)?,
                 ColumnWriter::Plain(writer) => {

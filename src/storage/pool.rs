@@ -45,6 +45,14 @@ impl Pool {
         }
     }
 
+    /// The string with this number.
+    ///
+    /// # Panics
+    /// There is none.
+    pub(super) fn value(&self, number: u32) -> &[u8] {
+        at(&self.bytes, &self.ends, number)
+    }
+
     /// How many strings there are.
     pub(super) fn len(&self) -> usize {
         self.ends.len()

@@ -2,8 +2,8 @@
 
 use super::gather::{gather_column, gather_values};
 use super::merge::merge_all;
-use super::{SeriesSet, TableSchema};
-use crate::types::{ColumnId, ColumnType, SeqTxn};
+use super::{SeriesSet, TableSchema, arrow_type};
+use crate::types::{ColumnId, SeqTxn};
 use arrow::array::{Array, ArrayRef, TimestampNanosecondArray, new_null_array};
 use arrow::buffer::ScalarBuffer;
 use arrow::error::ArrowError;
@@ -114,6 +114,25 @@ impl Run {
         Some(&self.columns[at].1)
     }
 
+    /// The rows before `from` and those at or after `to`, without a copy.
+    pub fn without(&self, from: i64, to: i64) -> Vec<Run> {
+        let start = self.time.partition_point(|&t| t < from);
+        let end = self.time.partition_point(|&t| t < to).max(start);
+        let pieces = [(0, start), (end, self.rows() - end)];
+        pieces
+            .into_iter()
+            .filter(|(_, len)| *len > 0)
+            .map(|(at, len)| self.slice(at, len))
+            .collect()
+    }
+
+    fn slice(&self, start: usize, len: usize) -> Run {
+        let columns = self.columns.iter().map(|(id, array)| (*id, array.slice(start, len)));
+        let txns = (self.first_txn, self.last_txn);
+        let (time, series) = (self.time.slice(start, len), self.series.slice(start, len));
+        Run::new(txns, time, series, columns.collect())
+    }
+
     /// Memory held, in bytes.
     pub fn bytes(&self) -> u64 {
         self.bytes
@@ -138,24 +157,25 @@ impl Run {
                 &all
             }
         };
-        let arrays = wanted.iter().map(|&n| self.array(schema, series, n)).collect();
+        let arrays = wanted.iter().map(|&n| self.array(schema, series, n));
+        let arrays = arrays.collect::<Result<Vec<ArrayRef>, ArrowError>>()?;
         let options = RecordBatchOptions::new().with_row_count(Some(self.rows()));
         let arrow = Arc::new(schema.arrow_schema().project(wanted)?);
         RecordBatch::try_new_with_options(arrow, arrays, &options)
     }
 
     /// The array of the `n`th field of the schema.
-    fn array(&self, schema: &TableSchema, series: &SeriesSet, n: usize) -> ArrayRef {
-        match schema.columns().get(n) {
-            None => Arc::new(TimestampNanosecondArray::new(self.time.clone(), None)),
-            Some(column) if column.ty == ColumnType::Tag => {
-                Arc::new(series.tag_array(column.id, &self.series))
-            }
-            Some(column) => match self.column(column.id) {
-                Some(array) => array.clone(),
-                None => new_null_array(schema.arrow_schema().field(n).data_type(), self.rows()),
-            },
-        }
+    fn array(
+        &self,
+        schema: &TableSchema,
+        series: &SeriesSet,
+        n: usize,
+    ) -> Result<ArrayRef, ArrowError> {
+        let Some(column) = schema.columns().get(n) else {
+            return Ok(Arc::new(TimestampNanosecondArray::new(self.time.clone(), None)));
+        };
+        let values = self.evolved(schema.shape(), series, column, (0, self.rows()))?;
+        Ok(values.unwrap_or_else(|| new_null_array(&arrow_type(column.ty), self.rows())))
     }
 }
 

@@ -1,6 +1,7 @@
 //! The distinct tag sets (series) of a table's tail.
 
 use super::pool::Pool;
+use super::resolve::append_text;
 use crate::types::ColumnId;
 use arrow::array::{DictionaryArray, Int32Array, StringArray};
 use arrow::buffer::{BooleanBuffer, NullBuffer};
@@ -70,6 +71,20 @@ impl SeriesSet {
         (inner.keys.memory() + tags.sum::<usize>()) as u64
     }
 
+    /// Appends the value of a series for a tag, as keys of rows spell it.
+    pub(super) fn append_value(&self, series: u32, column: ColumnId, out: &mut Vec<u8>) {
+        let inner = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let tag = inner.tags.get(&column);
+        let code = tag.and_then(|tag| tag.codes.get(series as usize).copied());
+        match (tag, code.filter(|code| *code != NULL)) {
+            (Some(tag), Some(code)) => {
+                out.push(1);
+                append_text(tag.text(code), out);
+            }
+            _ => out.push(0),
+        }
+    }
+
     /// The tag columns that any series has a value for, in order of their ids.
     pub fn tag_columns(&self) -> Vec<ColumnId> {
         let inner = self.0.read().unwrap_or_else(PoisonError::into_inner);
@@ -100,6 +115,10 @@ impl TagValues {
             Some(slot) => *slot = code,
             None => self.codes.push(code),
         }
+    }
+
+    fn text(&self, code: u32) -> &str {
+        str::from_utf8(self.values.value(code)).expect("interned as text")
     }
 
     fn keys(&self, series: &[u32]) -> Int32Array {

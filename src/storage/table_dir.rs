@@ -2,7 +2,7 @@
 
 use super::{CatalogState, PartId, StorageError};
 use crate::io::Fs;
-use crate::schema::TableDef;
+use crate::schema::Shape;
 use crate::types::PartitionBy;
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -20,22 +20,22 @@ pub struct TableDir {
 }
 
 impl TableDir {
-    /// The folder of `def` below `tables`. Nothing is created before the first part.
-    pub fn new(fs: &Fs, tables: &Path, def: &TableDef) -> Arc<TableDir> {
+    /// The folder of a table below `tables`. Nothing is created before the first part.
+    pub fn new(fs: &Fs, tables: &Path, shape: &Shape) -> Arc<TableDir> {
         Arc::new(TableDir {
             fs: fs.clone(),
-            path: tables.join(TableDir::name(def)),
-            by: def.partition_by,
+            path: tables.join(TableDir::name(shape)),
+            by: shape.def.partition_by,
             is_dropped: AtomicBool::new(false),
         })
     }
 
-    /// The folder's name: a readable hint of the table's name and its number, which alone tells tables apart.
-    pub fn name(def: &TableDef) -> String {
+    /// The folder's name: a readable hint of the table's first name and its number, which alone tells tables apart.
+    pub fn name(shape: &Shape) -> String {
         let is_plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
         let hint: String =
-            def.name.chars().take(40).map(|c| if is_plain(c) { c } else { '_' }).collect();
-        format!("{hint}~{}", def.id)
+            shape.first_name.chars().take(40).map(|c| if is_plain(c) { c } else { '_' }).collect();
+        format!("{hint}~{}", shape.def.id)
     }
 
     /// Where the folder is.
@@ -77,14 +77,14 @@ impl Drop for TableDir {
 /// A folder cannot be listed or a name cannot be removed.
 pub fn remove_orphans(fs: &Fs, tables: &Path, state: &CatalogState) -> Result<u64, StorageError> {
     let mut removed = 0;
-    let known: HashSet<String> = state.tables.values().map(|t| TableDir::name(&t.def)).collect();
+    let known: HashSet<String> = state.tables.values().map(|t| TableDir::name(&t.shape)).collect();
     for entry in fs.list(tables)?.into_iter().filter(|e| e.is_dir && !known.contains(&e.name)) {
         fs.remove_dir_all(&tables.join(entry.name))?;
         removed += 1;
     }
     for table in state.tables.values() {
-        let dir = tables.join(TableDir::name(&table.def));
-        let by = table.def.partition_by;
+        let dir = tables.join(TableDir::name(&table.shape));
+        let by = table.shape.def.partition_by;
         let parts: HashSet<String> = table.parts.keys().map(|part| part.path(by)).collect();
         for folder in fs.list(&dir)?.into_iter().filter(|e| e.is_dir) {
             let mut is_empty = true;

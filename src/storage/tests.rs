@@ -3,7 +3,7 @@
 use super::part_reader::PartReader;
 use super::*;
 use crate::io::Fs;
-use crate::schema::{ColumnDef, TableDef};
+use crate::schema::{ColumnDef, TableDef, TableOptions};
 use crate::types::{ColumnId, ColumnType, PartitionBy, SeqTxn, TableId};
 use arrow::array::{
     Array, ArrayRef, AsArray, BooleanArray, Float64Array, Float64Builder, Int64Array, ListArray,
@@ -46,7 +46,7 @@ const FIELDS: [(u32, &str, ColumnType); 7] = [
     (9, "unused", ColumnType::Float),
 ];
 
-fn schema() -> TableSchema {
+fn schema() -> Arc<TableSchema> {
     let tag = |id, name: &str| ColumnDef { id, name: name.into(), ty: ColumnType::Tag };
     let field = |&(id, name, ty): &(u32, &str, ColumnType)| ColumnDef {
         id: ColumnId(id),
@@ -60,9 +60,11 @@ fn schema() -> TableSchema {
         name: "cpu/\u{e9} load".into(),
         partition_by: PartitionBy::Day,
         time_column: "time".into(),
+        time_place: u32::MAX,
         created: 0,
+        options: TableOptions::default(),
     };
-    TableSchema::new(def, columns.collect())
+    Arc::new(TableSchema::new(def, columns.collect()))
 }
 
 /// Rows as apply would decode them. A column without any value is left out, as a frame does.
@@ -169,11 +171,11 @@ struct Place {
 
 fn place() -> Place {
     let temporary = tempfile::tempdir().unwrap();
-    let dir = TableDir::new(&Fs::real(), temporary.path(), schema().def());
+    let dir = TableDir::new(&Fs::real(), temporary.path(), schema().shape());
     Place { _temporary: temporary, dir }
 }
 
-fn write(dir: &Arc<TableDir>, runs: &[Arc<Run>], series: &SeriesSet) -> Arc<Part> {
+fn write(dir: &Arc<TableDir>, runs: &[Arc<Run>], series: &Arc<SeriesSet>) -> Arc<Part> {
     let key = PartitionBy::Day.key(runs[0].min_time());
     Arc::new(Part::new(dir, write_part(dir, &schema(), key, runs, series).unwrap()))
 }
@@ -228,7 +230,7 @@ proptest! {
         let whole = write(&dir, held, tail.series());
         prop_assert_eq!(read_part(&whole.path()), expect.clone());
         for cut in cuts.windows(2).filter(|c| c[0] < c[1]) {
-            let series = SeriesSet::default();
+            let series = Arc::new(SeriesSet::default());
             let runs: Vec<Arc<Run>> =
                 (cut[0]..cut[1]).map(|n| run_of(&commits[n], &series, n as u64 + 1)).collect();
             parts.push(write(&dir, &runs, &series));
@@ -246,7 +248,7 @@ proptest! {
         by in prop::sample::select(vec![PartitionBy::Hour, PartitionBy::Week, PartitionBy::Year]),
     ) {
         let model: Vec<Row> = times.iter().zip(0..).map(|(&time, n)| Row { time, integer: Some(n), ..Row::default() }).collect();
-        let series = SeriesSet::default();
+        let series = Arc::new(SeriesSet::default());
         let runs = rows(&model, &series).into_runs(by, SeqTxn(1), SeqTxn(1));
         prop_assert!(runs.windows(2).all(|r| r[0].0 < r[1].0));
         let mut got = Vec::new();
@@ -269,7 +271,7 @@ fn the_first_and_the_last_nanosecond_have_partitions() {
 
 #[test]
 fn a_column_that_came_later_is_null_in_earlier_runs() {
-    let series = SeriesSet::default();
+    let series = Arc::new(SeriesSet::default());
     let old = Row { time: 1, integer: Some(1), ..Row::default() };
     let new = Row { time: 0, float: Some(0.5), host: Some("h".into()), ..Row::default() };
     let one = std::slice::from_ref;
@@ -296,7 +298,7 @@ fn a_part_of_two_row_groups_with_many_distinct_tags_and_values_reads_back() {
             ..Row::default()
         })
         .collect();
-    let series = SeriesSet::default();
+    let series = Arc::new(SeriesSet::default());
     let Place { dir, _temporary } = place();
     let halves = model.split_at(600_000);
     let runs = [run_of(halves.0, &series, 1), run_of(halves.1, &series, 2)];
@@ -321,7 +323,7 @@ fn footer(path: &Path) -> SerializedFileReader<PartFile> {
 
 #[test]
 fn a_part_says_what_it_holds() {
-    let series = SeriesSet::default();
+    let series = Arc::new(SeriesSet::default());
     let model = [Row { host: Some("h".into()), boolean: Some(true), ..Row::default() }];
     let Place { dir, _temporary } = place();
     let part = write(&dir, &[run_of(&model, &series, 5)], &series);
@@ -347,12 +349,12 @@ fn a_part_says_what_it_holds() {
 
 #[test]
 fn a_removed_parts_file_lives_as_long_as_a_snapshot_holds_it() {
-    let series = SeriesSet::default();
+    let series = Arc::new(SeriesSet::default());
     let Place { dir, _temporary } = place();
     let model = [Row { integer: Some(1), ..Row::default() }];
     let part = write(&dir, &[run_of(&model, &series, 1)], &series);
     let path = part.path();
-    let schema = Arc::new(schema());
+    let schema = schema();
     let parts: Arc<[Arc<Part>]> = vec![part].into();
     let first = Snapshot::flushed(schema.clone(), parts.clone(), SeqTxn(1));
     let store = TableStore::new(dir.clone(), first);
@@ -372,7 +374,7 @@ fn a_removed_parts_file_lives_as_long_as_a_snapshot_holds_it() {
 
 #[test]
 fn a_part_that_is_not_whole_is_refused_and_an_unfinished_one_leaves_nothing() {
-    let series = SeriesSet::default();
+    let series = Arc::new(SeriesSet::default());
     let Place { dir, _temporary } = place();
     let run = run_of(&[Row { integer: Some(1), ..Row::default() }], &series, 1);
     let part = write(&dir, &[run], &series);
@@ -385,12 +387,12 @@ fn a_part_that_is_not_whole_is_refused_and_an_unfinished_one_leaves_nothing() {
     Fs::real().open(&part.path()).unwrap().write_all_at(&[0xff], 20).unwrap();
     assert!(matches!(merge(false), Err(StorageError::DamagedPart { .. })));
     assert_eq!(Fs::real().list(&folder).unwrap().len(), 1);
-    assert!(PartReader::open(&Fs::real(), &part, 10).is_err());
+    assert!(PartReader::open(&part, 10).is_err());
 }
 
 #[test]
 fn what_the_catalog_does_not_name_goes_at_a_start() {
-    let series = SeriesSet::default();
+    let series = Arc::new(SeriesSet::default());
     let Place { dir, _temporary } = place();
     let run = run_of(&[Row { integer: Some(1), ..Row::default() }], &series, 1);
     let parts = [write(&dir, std::slice::from_ref(&run), &series), write(&dir, &[run], &series)];

@@ -5,8 +5,10 @@
 mod column;
 mod ids;
 mod partition;
+mod time;
 pub mod wire;
 
 pub use column::ColumnType;
 pub use ids::{ColumnId, SegmentId, SeqTxn, TableId, WriterId};
 pub use partition::{PartitionBy, PartitionKey};
+pub use time::parse_time;

@@ -5,7 +5,7 @@ use arrow::datatypes::Int64Type;
 use headwater::apply::{ApplyConfig, ApplyPaths, ApplyPool, CompactionConfig, Data, Txn, TxnKind};
 use headwater::clock::Clock;
 use headwater::io::Fs;
-use headwater::schema::{ColumnDef, TableDef};
+use headwater::schema::{ColumnDef, TableDef, TableOptions};
 use headwater::storage::{Catalog, Snapshot};
 use headwater::types::{ColumnId, ColumnType, PartitionBy, SeqTxn, TableId};
 use headwater::wal::{Batch, Lease, WalConfig, WriterPool};
@@ -100,7 +100,9 @@ impl Lab {
             name: format!("t{id}").into(),
             partition_by: PartitionBy::Hour,
             time_column: "time".into(),
+            time_place: u32::MAX,
             created: 0,
+            options: TableOptions::default(),
         };
         let columns = [(HOST, "host", ColumnType::Tag), (VALUE, "n", ColumnType::Integer)];
         let columns = columns.map(|(id, name, ty)| ColumnDef { id, name: name.into(), ty });
@@ -155,7 +157,15 @@ impl Lab {
         let appended = writer.append([&batch]).unwrap().unwrap();
         let frame = &appended.frames[0];
         let (writer, segment) = (appended.writer, appended.segment);
-        Data { writer, segment, offset: frame.offset, len: frame.len, rows: frame.rows }
+        Data {
+            writer,
+            segment,
+            offset: frame.offset,
+            len: frame.len,
+            rows: frame.rows,
+            min_time: frame.min_time,
+            max_time: frame.max_time,
+        }
     }
 
     fn log_txn(&mut self, table: TableId, kind: TxnKind) -> Txn {

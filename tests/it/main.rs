@@ -15,6 +15,7 @@ mod codec_limits;
 mod codec_support;
 mod engine;
 mod lines;
+mod oracle;
 mod segment_golden;
 mod server_http;
 mod server_ilp;
@@ -23,4 +24,6 @@ mod server_process;
 #[cfg(feature = "query")]
 mod server_query;
 mod server_support;
+mod statements;
+mod statements_support;
 mod tidy;

@@ -5,13 +5,15 @@
 use crate::io::Fs;
 use crate::query::{
     Command, CommandError, Format, Output, Pending, QueryConfig, QueryEngine, QueryError,
-    RejectedLine, Source, TableStatus,
+    RejectedLine, Source, TableStatus, Transaction,
 };
-use crate::schema::{ColumnDef, TableDef};
+use crate::schema::{ColumnDef, Shape, TableDef, TableOptions};
 use crate::storage::{
     Part, Rows, Run, SeriesSet, Snapshot, TableDir, TableSchema, Tail, write_part,
 };
-use crate::types::{ColumnId, ColumnType, PartitionBy, PartitionKey, SeqTxn, TableId};
+use crate::types::{
+    ColumnId, ColumnType, PartitionBy, PartitionKey, SegmentId, SeqTxn, TableId, WriterId,
+};
 use arrow::array::ArrayRef;
 use futures::StreamExt;
 use std::collections::BTreeMap;
@@ -45,9 +47,11 @@ impl TestTable {
             name: name.into(),
             partition_by: PartitionBy::Day,
             time_column: "time".into(),
+            time_place: u32::MAX,
             created: 0,
+            options: TableOptions::default(),
         };
-        let dir = TableDir::new(&Fs::real(), tables, &def);
+        let dir = TableDir::new(&Fs::real(), tables, &Shape::new(def.clone(), Vec::new()));
         let columns = Vec::new();
         TestTable { def, columns, dir, parts: Vec::new(), tail: Tail::default(), txn: 1 }
     }
@@ -79,8 +83,8 @@ impl TestTable {
 
     /// Adds rows as parts, one for each day.
     pub(super) fn part(mut self, rows: &[Tagged<'_>], columns: Vec<(u32, ArrayRef)>) -> TestTable {
-        let series = SeriesSet::default();
-        let schema = self.schema();
+        let series = Arc::new(SeriesSet::default());
+        let schema = Arc::new(self.schema());
         for (partition, run) in self.runs(&series, rows, columns) {
             let meta = write_part(&self.dir, &schema, partition, &[Arc::new(run)], &series);
             self.parts.push(Arc::new(Part::new(&self.dir, meta.unwrap())));
@@ -155,6 +159,7 @@ impl Source for TestSource {
             applied_txn: snapshot.applied_txn,
             flushed_txn: SeqTxn(1),
             lag_rows: 7,
+            skipped_txns: 3,
             suspended: None,
             memory_pressure: 0,
         });
@@ -175,6 +180,33 @@ impl Source for TestSource {
             excerpt: "cpu v=x".to_owned(),
         };
         vec![Arc::new(line)]
+    }
+
+    fn transactions(&self, _: &str, table: &str) -> Result<Vec<Transaction>, CommandError> {
+        if !self.tables.contains_key(table) {
+            return Err(CommandError::NoSuchTable(table.to_owned()));
+        }
+        let create = Transaction {
+            seq_txn: SeqTxn(1),
+            at: DAY,
+            place: None,
+            structure_version: Some(0),
+            times: None,
+            rows: None,
+            command: None,
+            kind: "create",
+            is_applied: true,
+        };
+        let data = Transaction {
+            seq_txn: SeqTxn(2),
+            place: Some((WriterId(3), SegmentId(4))),
+            times: Some((DAY, DAY + SECOND)),
+            rows: Some(2),
+            kind: "data",
+            is_applied: false,
+            ..create.clone()
+        };
+        Ok(vec![create, data])
     }
 
     fn execute<'a>(

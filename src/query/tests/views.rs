@@ -26,13 +26,27 @@ async fn show_tables_names_the_tables_of_the_database() {
 async fn wal_tables_tells_progress_in_both_spellings() {
     let dir = tempfile::tempdir().unwrap();
     let engine = engine(&TestSource::of([cpu(dir.path())]));
-    let expect = "name,suspended,writerTxn,bufferedTxnSize,sequencerTxn,errorTag,errorMessage,memoryPressure,last_applied_seqtxn,last_committed_seqtxn,flushed_txn,lag_transactions,lag_rows,database
-cpu,false,4,3,6,,,0,4,6,1,2,7,public
+    let expect = "name,suspended,writerTxn,bufferedTxnSize,sequencerTxn,errorTag,errorMessage,memoryPressure,last_applied_seqtxn,last_committed_seqtxn,flushed_txn,lag_transactions,lag_rows,skipped_transactions,database
+cpu,false,4,3,6,,,0,4,6,1,2,7,3,public
 ";
     assert_eq!(text(&engine, Format::Csv, "SELECT * FROM wal_tables()").await, expect);
     check(&engine, "SELECT name FROM wal_tables() WHERE sequencerTxn > writerTxn", &["cpu"]).await;
     let refused = error(&engine, "SELECT * FROM wal_tables('cpu')").await;
     assert!(refused.message.contains("no argument"), "{refused}");
+}
+
+#[tokio::test]
+async fn wal_transactions_lists_them_in_order_with_what_they_do() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = engine(&TestSource::of([cpu(dir.path())]));
+    let expect = "sequencerTxn,timestamp,walId,segmentId,segmentTxn,structureVersion,minTimestamp,maxTimestamp,rowCount,alterCommandType,kind,state
+1,2026-11-22T00:00:00,,,,0,,,,,create,applied
+2,2026-11-22T00:00:00,3,4,,0,2026-11-22T00:00:00,2026-11-22T00:00:01,2,,data,waiting
+";
+    let sql = "SELECT * FROM wal_transactions('cpu')";
+    assert_eq!(text(&engine, Format::Csv, sql).await, expect);
+    let refused = error(&engine, "SELECT * FROM wal_transactions('nope')").await;
+    assert_eq!(refused.message, "table 'nope' does not exist");
 }
 
 #[tokio::test]
@@ -65,11 +79,11 @@ async fn columns_and_partitions_of_a_table_are_listed() {
     .await;
     check(
         &engine,
-        "SELECT \"index\", partitionBy, name, minTimestamp, numRows, diskSize > 0, active, isParquet, parts, unflushedRows FROM table_partitions('cpu')",
+        "SELECT \"index\", partitionBy, name, minTimestamp, numRows, diskSize > 0, active, isParquet, parts, unflushedRows, maxLevel FROM table_partitions('cpu')",
         &[
-            "0,DAY,2026-11-22,2026-11-22T00:00:00,3,true,false,true,1,0",
-            "1,DAY,2026-11-23,2026-11-23T00:00:00,3,true,false,false,1,1",
-            "2,DAY,2026-11-24,2026-11-24T00:00:00,1,false,true,false,0,1",
+            "0,DAY,2026-11-22,2026-11-22T00:00:00,3,true,false,true,1,0,0",
+            "1,DAY,2026-11-23,2026-11-23T00:00:00,3,true,false,false,1,1,0",
+            "2,DAY,2026-11-24,2026-11-24T00:00:00,1,false,true,false,0,1,",
         ],
     )
     .await;

@@ -23,6 +23,37 @@ fn write() -> Bed {
     let mut expire = producer.empty();
     expire.change = Some(Change::RemoveBefore { table: TableId(1), time: NOW });
     producer.commit(&sequencer, expire);
+    let changes = [
+        Alteration::Rename("u".into()),
+        Alteration::RenameColumn { column: ColumnId(1), name: "d".into() },
+        Alteration::RetypeColumn {
+            column: ColumnId(1),
+            to: ColumnDef { id: ColumnId(3), name: "d".into(), ty: ColumnType::String },
+        },
+        Alteration::DropColumn(ColumnId(2)),
+        Alteration::Options(TableOptions {
+            dedup: Dedup::Replace(Keys::Columns(vec![ColumnId(3)])),
+            ttl_s: Some(86_400),
+            o3_max_lag_ms: Some(600_000),
+            segment_rows: None,
+        }),
+    ];
+    for alteration in changes {
+        let mut alter = producer.empty();
+        alter.change = Some(Change::Alter { table: TableId(1), alteration });
+        producer.commit(&sequencer, alter);
+    }
+    let mut replace = producer.rows(&[(1, 4)]);
+    replace.change = Some(Change::Replace { table: TableId(1), from: -7, to: NOW });
+    producer.commit(&sequencer, replace);
+    for change in [
+        Change::Replace { table: TableId(1), from: 1, to: 2 },
+        Change::Truncate { table: TableId(1) },
+    ] {
+        let mut without_rows = producer.empty();
+        without_rows.change = Some(change);
+        producer.commit(&sequencer, without_rows);
+    }
     let mut drop_table = producer.empty();
     drop_table.change = Some(Change::Drop { table: TableId(2) });
     producer.commit(&sequencer, drop_table);
@@ -50,7 +81,7 @@ fn the_golden_file_of_version_1_is_read() {
     let state = recovered.state;
     assert_eq!((state.uuid, state.epoch), (UUID, 2));
     let one = state.table(TableId(1)).expect("table 1");
-    assert_eq!((one.seq_txn, one.reported_txn, one.unreported.rows), (SeqTxn(5), SeqTxn(3), 5));
+    assert_eq!((one.seq_txn, one.reported_txn, one.unreported.rows), (SeqTxn(13), SeqTxn(3), 9));
     assert!(state.table(TableId(2)).is_some_and(|table| table.dropped));
-    assert_eq!(recovered.carried[&(WriterId(3), SegmentId(0))].len(), 1);
+    assert_eq!(recovered.carried[&(WriterId(3), SegmentId(0))].len(), 2);
 }

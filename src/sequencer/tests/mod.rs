@@ -11,7 +11,7 @@ use super::log::chunk_path;
 use super::*;
 use crate::clock::Clock;
 use crate::io::Fs;
-use crate::schema::{ColumnDef, Definition, TableDef};
+use crate::schema::{Alteration, ColumnDef, Dedup, Definition, Keys, TableDef, TableOptions};
 use crate::types::{ColumnId, ColumnType, PartitionBy, SegmentId, SeqTxn, TableId, WriterId};
 use bytes::Bytes;
 use std::ops::Range;
@@ -110,7 +110,9 @@ fn create(table: u32) -> Definition {
         name: format!("t{table}").into(),
         partition_by: PartitionBy::Day,
         time_column: "time".into(),
+        time_place: u32::MAX,
         created: NOW,
+        options: TableOptions::default(),
     })
 }
 

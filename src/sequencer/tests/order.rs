@@ -37,7 +37,7 @@ fn numbers_of_a_table_are_dense_under_many_producers_and_each_keeps_its_order() 
     assert_eq!(total, definitions + 2 * (PRODUCERS * EACH) as usize);
     for writer in 1..=PRODUCERS {
         let offsets = committed.iter().filter_map(|txn| match txn.kind {
-            TxnKind::Data { writer: of, offset, .. } if of.0 == writer => Some(offset),
+            TxnKind::Data(Frame { writer: of, offset, .. }) if of.0 == writer => Some(offset),
             _ => None,
         });
         assert!(offsets.is_sorted(), "writer {writer}");
@@ -57,7 +57,7 @@ fn a_creation_is_transaction_1_and_columns_and_data_follow() {
     assert_eq!(kinds.len(), 3);
     assert!(matches!(&kinds[0], (1, TxnKind::Create(def)) if def.id == TableId(7)));
     assert!(matches!(&kinds[1], (2, TxnKind::AddColumns(columns)) if columns.len() == 2));
-    assert!(matches!(&kinds[2], (3, TxnKind::Data { rows: 3, .. })));
+    assert!(matches!(&kinds[2], (3, TxnKind::Data(Frame { rows: 3, .. }))));
 }
 
 #[test]

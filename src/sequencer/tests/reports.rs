@@ -47,7 +47,7 @@ fn counted(chunk: &[u8]) -> (u64, u64) {
         let batch = Batch::decode(body, &bytes).expect("a whole record");
         reported += batch.reported.iter().map(|reported| reported.rows).sum::<u64>();
         for txn in batch.transactions {
-            if let TxnKind::Data { rows, .. } = txn.kind
+            if let TxnKind::Data(Frame { rows, .. }) = txn.kind
                 && txn.table != TableId(9)
             {
                 committed += u64::from(rows);

@@ -1,6 +1,6 @@
 //! The changes of the catalog, and their bytes.
 
-use crate::schema::{ColumnDef, TableDef};
+use crate::schema::{Shape, TableDef};
 use crate::storage::{PartId, PartMeta};
 use crate::types::wire::{Put, Take};
 use crate::types::{SeqTxn, TableId};
@@ -10,13 +10,8 @@ use crate::types::{SeqTxn, TableId};
 pub enum Edit {
     /// The table exists. Refused when its id was ever used.
     Create(TableDef),
-    /// The table has more columns. Refused when one is there by id or name.
-    AddColumns {
-        /// Which table.
-        table: TableId,
-        /// Which columns.
-        columns: Vec<ColumnDef>,
-    },
+    /// The table has this name, these options, these columns and this history. Refused when it would give an id back.
+    Define(Shape),
     /// All rows up to a transaction are in parts, these among them. Refused when a part is there or the transaction goes back.
     Flush {
         /// Which table.
@@ -44,10 +39,8 @@ impl Edit {
     pub fn table(&self) -> TableId {
         match self {
             Edit::Create(def) => def.id,
-            Edit::AddColumns { table, .. }
-            | Edit::Flush { table, .. }
-            | Edit::Replace { table, .. }
-            | Edit::Drop(table) => *table,
+            Edit::Define(shape) => shape.def.id,
+            Edit::Flush { table, .. } | Edit::Replace { table, .. } | Edit::Drop(table) => *table,
         }
     }
 
@@ -57,10 +50,9 @@ impl Edit {
                 out.put_u8(1);
                 def.encode(out);
             }
-            Edit::AddColumns { table, columns } => {
+            Edit::Define(shape) => {
                 out.put_u8(2);
-                out.put_u32(table.0);
-                put_all(out, columns, ColumnDef::encode);
+                shape.encode(out);
             }
             Edit::Flush { table, parts, flushed_txn } => {
                 out.put_u8(3);
@@ -85,10 +77,7 @@ impl Edit {
     pub(super) fn decode(from: &mut Take<'_>) -> Option<Edit> {
         Some(match from.u8()? {
             1 => Edit::Create(TableDef::decode(from)?),
-            2 => Edit::AddColumns {
-                table: TableId(from.u32()?),
-                columns: take_all(from, ColumnDef::decode)?,
-            },
+            2 => Edit::Define(Shape::decode(from)?),
             3 => Edit::Flush {
                 table: TableId(from.u32()?),
                 flushed_txn: SeqTxn(from.u64()?),

@@ -1,7 +1,7 @@
 //! What the catalog says at one moment, and how edits change it.
 
 use super::Edit;
-use crate::schema::{ColumnDef, TableDef};
+use crate::schema::{Shape, TableDef};
 use crate::storage::{PartId, PartMeta, Refusal, StorageError};
 use crate::types::{SeqTxn, TableId};
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,10 +19,8 @@ pub struct CatalogState {
 /// One table.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct TableState {
-    /// How it was created.
-    pub def: TableDef,
-    /// Its columns in order of their ids, without the designated timestamp.
-    pub columns: Vec<ColumnDef>,
+    /// Its definition, columns and history.
+    pub shape: Shape,
     /// Its parts, by partition, then by transaction.
     pub parts: BTreeMap<PartId, Arc<PartMeta>>,
     /// All rows up to here are in parts.
@@ -75,8 +73,8 @@ impl CatalogState {
     pub(super) fn to_edits(&self) -> Vec<Edit> {
         let mut edits: Vec<Edit> = self.dropped.iter().map(|&table| Edit::Drop(table)).collect();
         for (&table, state) in &self.tables {
-            edits.push(Edit::Create(state.def.clone()));
-            edits.push(Edit::AddColumns { table, columns: state.columns.clone() });
+            edits.push(Edit::Create(state.shape.def.clone()));
+            edits.push(Edit::Define(state.shape.clone()));
             let parts = state.parts.values().map(|part| PartMeta::clone(part)).collect();
             edits.push(Edit::Flush { table, parts, flushed_txn: state.flushed_txn });
         }
@@ -94,9 +92,9 @@ fn next_state(
     match edit {
         Edit::Create(_) if before.is_some() || was_dropped => Err(Refusal::TableExists),
         Edit::Create(def) => Ok(Some(TableState::created(def.clone()))),
-        Edit::AddColumns { columns, .. } => {
+        Edit::Define(shape) => {
             let mut next = existing()?;
-            next.add_columns(columns)?;
+            next.define(shape)?;
             Ok(Some(next))
         }
         Edit::Flush { parts, flushed_txn, .. } => {
@@ -117,8 +115,8 @@ fn next_state(
 
 impl TableState {
     fn created(def: TableDef) -> TableState {
-        let (columns, parts) = (Vec::new(), BTreeMap::new());
-        TableState { def, columns, parts, flushed_txn: SeqTxn::NONE }
+        let (shape, parts) = (Shape::new(def, Vec::new()), BTreeMap::new());
+        TableState { shape, parts, flushed_txn: SeqTxn::NONE }
     }
 
     fn advance(&mut self, flushed_txn: SeqTxn) -> Result<(), Refusal> {
@@ -130,14 +128,12 @@ impl TableState {
         Ok(())
     }
 
-    fn add_columns(&mut self, columns: &[ColumnDef]) -> Result<(), Refusal> {
-        for column in columns {
-            if self.columns.iter().any(|c| c.id == column.id || c.name == column.name) {
-                return Err(Refusal::ColumnExists(column.name.clone()));
-            }
-            self.columns.push(column.clone());
+    fn define(&mut self, shape: &Shape) -> Result<(), Refusal> {
+        let (held, sent) = (self.shape.next_column, shape.next_column);
+        if sent < held || shape.def.partition_by != self.shape.def.partition_by {
+            return Err(Refusal::ShapeBackwards { held, sent });
         }
-        self.columns.sort_by_key(|c| c.id);
+        self.shape = shape.clone();
         Ok(())
     }
 
@@ -160,6 +156,6 @@ impl TableState {
     }
 
     fn part_name(&self, part: &PartId) -> Arc<str> {
-        part.path(self.def.partition_by).into()
+        part.path(self.shape.def.partition_by).into()
     }
 }

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::io::Fs;
-use crate::schema::{ColumnDef, TableDef};
+use crate::schema::{Alteration, ColumnDef, Dedup, Keys, Shape, TableDef, TableOptions};
 use crate::storage::{PartId, PartMeta, Refusal, StorageError};
 use crate::types::{ColumnId, ColumnType, PartitionBy, PartitionKey, SeqTxn, TableId};
 use std::path::{Path, PathBuf};
@@ -17,12 +17,40 @@ fn def(id: u32) -> TableDef {
         name: format!("t{id}").into(),
         partition_by: PartitionBy::Day,
         time_column: "time".into(),
+        time_place: u32::MAX,
         created: 1_763_819_999_000_000_000,
+        options: TableOptions::default(),
     }
 }
 
 fn column(id: u32, name: &str, ty: ColumnType) -> ColumnDef {
     ColumnDef { id: ColumnId(id), name: name.into(), ty }
+}
+
+fn shape(columns: Vec<ColumnDef>) -> Shape {
+    Shape::new(def(7), columns)
+}
+
+/// After one change of each kind.
+fn altered(mut shape: Shape) -> Shape {
+    let to = |id, name: &str, ty| column(id, name, ty);
+    shape.add(&[column(2, "b", ColumnType::Float), column(3, "c", ColumnType::Integer)]);
+    let changes = [
+        Alteration::RetypeColumn { column: ColumnId(2), to: to(4, "b", ColumnType::String) },
+        Alteration::DropColumn(ColumnId(3)),
+        Alteration::RenameColumn { column: ColumnId(4), name: "d".into() },
+        Alteration::Rename("u7".into()),
+        Alteration::Options(TableOptions { dedup: Dedup::Merge, ..TableOptions::default() }),
+        Alteration::Options(TableOptions {
+            dedup: Dedup::Replace(Keys::Columns(vec![ColumnId(1)])),
+            ttl_s: Some(3600),
+            ..TableOptions::default()
+        }),
+    ];
+    for (n, change) in changes.iter().enumerate() {
+        shape.alter(change, SeqTxn(3 + n as u64));
+    }
+    shape
 }
 
 fn part(first: u64, last: u64, level: u8) -> PartMeta {
@@ -51,9 +79,13 @@ fn flush(parts: &[PartMeta], txn: u64) -> Edit {
 fn commits() -> Vec<Vec<Edit>> {
     let columns = vec![column(3, "b", ColumnType::Float), column(1, "\u{e9}", ColumnType::Tag)];
     vec![
-        vec![Edit::Create(def(7)), Edit::Create(def(8)), Edit::AddColumns { table: T, columns }],
+        vec![Edit::Create(def(7)), Edit::Create(def(8)), Edit::Define(shape(columns))],
         vec![flush(&[part(1, 2, 0)], 2)],
-        vec![flush(&[part(3, 9, 0)], 9), Edit::Drop(TableId(8))],
+        vec![
+            Edit::Define(altered(shape(vec![column(1, "\u{e9}", ColumnType::Tag)]))),
+            flush(&[part(3, 9, 0)], 9),
+            Edit::Drop(TableId(8)),
+        ],
         vec![Edit::Replace {
             table: T,
             remove: vec![part(1, 2, 0).id, part(3, 9, 0).id],
@@ -98,8 +130,8 @@ fn what_was_committed_is_there_after_every_start() {
     let states = written(dir.path(), true);
     let last = states.last().unwrap();
     let table = &last.tables[&T];
-    assert_eq!(table.def, def(7));
-    assert_eq!(table.columns.iter().map(|c| c.id.0).collect::<Vec<_>>(), [1, 3]);
+    let columns = vec![column(1, "\u{e9}", ColumnType::Tag)];
+    assert_eq!(table.shape, altered(shape(columns)));
     assert_eq!(table.parts.values().map(|p| (**p).clone()).collect::<Vec<_>>(), [part(1, 9, 1)]);
     assert_eq!((table.flushed_txn, last.tables.len()), (SeqTxn(9), 1));
     assert!(last.dropped.contains(&TableId(8)));
@@ -198,16 +230,18 @@ fn an_edit_that_does_not_fit_is_refused_with_all_of_its_commit() {
         add: vec![add],
     };
     let name = |part: &PartMeta| part.id.path(PartitionBy::Day).into();
-    let again = Edit::AddColumns { table: T, columns: vec![column(9, "b", ColumnType::Tag)] };
+    let again = Edit::Define(shape(vec![]));
+    let missing = Edit::Define(Shape::new(def(8), vec![]));
+    let shape_back = Refusal::ShapeBackwards { held: ColumnId(5), sent: ColumnId(1) };
     let back = Refusal::FlushedBackwards { held: SeqTxn(9), sent: SeqTxn(8) };
     let cases = [
         (Edit::Create(def(7)), Refusal::TableExists),
         (Edit::Create(def(8)), Refusal::TableExists),
-        (again, Refusal::ColumnExists("b".into())),
+        (again, shape_back),
         (flush(&[], 8), back),
         (flush(&[part(1, 9, 1)], 10), Refusal::PartExists(name(&part(1, 9, 1)))),
         (replace(gone.clone(), part(5, 5, 2)), Refusal::NoPart(name(&gone))),
-        (Edit::AddColumns { table: TableId(8), columns: vec![] }, Refusal::NoTable),
+        (missing, Refusal::NoTable),
     ];
     for (edit, expect) in cases {
         let commit = vec![Edit::Create(def(9)), edit];
