@@ -95,8 +95,13 @@ struct Keyring {
     /// By rule of the table: what it does, and the columns of its key.
     rules: Vec<(Effect, Vec<ColumnDef>)>,
     known: Pool,
-    /// By source and rule, by series: the number of its key, where the key is of tags alone.
-    by_series: HashMap<(usize, usize), Vec<u32>>,
+    /// By rule: whether its key is of tags alone, each as its series have it.
+    of_tags: Vec<bool>,
+    /// By rule, by source, by series: the number of its key, where the key is of tags alone.
+    by_series: Vec<Vec<Vec<u32>>>,
+    /// By number: the last group that had it.
+    met: Vec<u32>,
+    group: u32,
     buffer: Vec<u8>,
 }
 
@@ -419,10 +424,11 @@ impl Group {
             };
             numbers.push((rule, self.rows.iter().map(number).collect()));
         }
+        let is_plain = numbers.iter().all(|(_, numbers)| keyring.all_differ(numbers));
         let effect = |source: usize| keyring.rules[cursors[source].rule].0;
-        let mut kept: Vec<Kept> = Vec::with_capacity(self.rows.len());
+        let mut kept: Vec<Kept> = Vec::with_capacity(if is_plain { 0 } else { self.rows.len() });
         match &numbers[..] {
-            [] => {
+            _ if is_plain => {
                 self.rows.drain(..).for_each(|(source, row)| out.push(source, row, 1));
                 return;
             }
@@ -642,10 +648,18 @@ impl Keyring {
             };
             (effect, keys)
         };
+        let rules: Vec<(Effect, Vec<ColumnDef>)> =
+            shape.rules.iter().map(|(_, dedup)| rule(dedup)).collect();
+        let is_tag = |key: &ColumnDef| {
+            key.ty == ColumnType::Tag && shape.became.iter().all(|became| became.into != key.id)
+        };
         Keyring {
-            rules: shape.rules.iter().map(|(_, dedup)| rule(dedup)).collect(),
+            of_tags: rules.iter().map(|(_, keys)| keys.iter().all(is_tag)).collect(),
+            by_series: vec![Vec::new(); rules.len()],
+            rules,
             known: Pool::default(),
-            by_series: HashMap::new(),
+            met: Vec::new(),
+            group: 0,
             buffer: Vec::new(),
         }
     }
@@ -654,8 +668,22 @@ impl Keyring {
     fn tidy(&mut self) {
         if self.known.len() > KEYS_MAX {
             self.known = Pool::default();
-            self.by_series.clear();
+            self.by_series.iter_mut().for_each(Vec::clear);
+            self.met.clear();
         }
+    }
+
+    /// True when no two of the rows of a group have one key.
+    fn all_differ(&mut self, numbers: &[u32]) -> bool {
+        self.group = self.group.wrapping_add(1);
+        if self.group == 0 {
+            self.met.clear();
+            self.group = 1;
+        }
+        self.met.resize(self.met.len().max(self.known.len()), 0);
+        numbers.iter().all(|&number| {
+            std::mem::replace(&mut self.met[number as usize], self.group) != self.group
+        })
     }
 
     /// The number of the key that row `place` of a source has under a rule.
@@ -667,17 +695,18 @@ impl Keyring {
         place: usize,
         shape: &Shape,
     ) -> u32 {
-        let Keyring { rules, known, by_series, buffer } = self;
+        let Keyring { rules, of_tags, known, by_series, buffer, .. } = self;
         let keys = &rules[rule].1;
         buffer.clear();
         match &cursor.rows {
             Rows::Run(run, series) => {
-                let is_of_tags = keys.iter().all(|key| {
-                    key.ty == ColumnType::Tag && shape.became.iter().all(|b| b.into != key.id)
-                });
-                if is_of_tags {
+                if of_tags[rule] {
                     let series_number = run.series()[place];
-                    let numbers = by_series.entry((source, rule)).or_default();
+                    let sources = &mut by_series[rule];
+                    if sources.len() <= source {
+                        sources.resize(source + 1, Vec::new());
+                    }
+                    let numbers = &mut sources[source];
                     let at = series_number as usize;
                     if let Some(&number) = numbers.get(at).filter(|number| **number != UNKNOWN) {
                         return number;
