@@ -218,6 +218,7 @@ struct Run {
 impl Load {
     fn new(shape: &Shape) -> Load {
         let dir = tempfile::tempdir().expect("a folder");
+        Fs::real().create_dir_all(&dir.path().join("wal")).expect("a folder");
         let txns = fill(dir.path(), shape);
         Load { dir, txns }
     }
