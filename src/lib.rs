@@ -14,6 +14,8 @@
 
 pub mod types;
 
+mod planted;
+
 pub mod clock;
 pub mod io;
 pub mod metrics;

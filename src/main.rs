@@ -4,7 +4,7 @@ use clap::{Parser, Subcommand};
 use headwater::bench::{self, BenchArgs, WriteArgs};
 use headwater::config::{self, SettingsArgs};
 use headwater::query::{self, QueryArgs};
-use headwater::server::{self, FilesArgs, ServeArgs};
+use headwater::server::{self, CheckArgs, FilesArgs, InspectArgs, ServeArgs};
 use std::process::ExitCode;
 
 /// Frames and tails come in bursts; this allocator gives the memory back to the system after them.
@@ -31,6 +31,10 @@ enum Command {
     Bench(BenchArgs),
     /// Print the Parquet files of one version of a table
     Files(FilesArgs),
+    /// Print what a file of a data directory holds, damaged or not
+    Inspect(InspectArgs),
+    /// Verify the data directory of a stopped server, and repair it
+    Check(CheckArgs),
     /// Print the configuration that `serve` would use
     Config(ConfigArgs),
 }
@@ -52,6 +56,8 @@ fn main() -> ExitCode {
         Command::Query(args) => ask(args),
         Command::Bench(args) => bench::run(args),
         Command::Files(args) => server::files(&args),
+        Command::Inspect(args) => server::inspect(&args),
+        Command::Check(args) => server::check(&args),
         Command::Config(args) => print_config(&args),
     }
 }

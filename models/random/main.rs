@@ -8,6 +8,8 @@
 mod clock;
 #[path = "../../src/io/mod.rs"]
 mod io;
+#[path = "../../src/planted.rs"]
+mod planted;
 #[path = "../../src/schema/mod.rs"]
 mod schema;
 #[path = "../../src/types/mod.rs"]

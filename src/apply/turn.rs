@@ -263,6 +263,8 @@ impl ApplyTable {
         *state = TurnState::default();
         shared.forget(self.id);
         self.finish(txn, 1, shared);
+        // Nothing is left to flush, also for whoever asked for it before: the catalog knows no such table any more.
+        self.frozen();
         self.progress.flushed(txn);
         Ok(())
     }

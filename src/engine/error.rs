@@ -11,6 +11,9 @@ pub enum OpenError {
     /// Another process serves this folder.
     #[error("{} is in use by another headwater; stop it, or give this one another --data-dir", .0.display())]
     Locked(PathBuf),
+    /// A folder to look at is not there.
+    #[error("{} is not there", .0.display())]
+    NoDirectory(PathBuf),
     /// A file operation failed.
     #[error(transparent)]
     Io(#[from] IoError),

@@ -6,6 +6,7 @@ use super::replay::Replay;
 use super::retention::Retention;
 use crate::io::{DirLock, abort_on_failed_sync, abort_on_lost_directory};
 use crate::metrics;
+use crate::planted::{Bug, is_planted};
 use crate::sequencer::{Change, Progress, Receipt};
 use crate::types::{SegmentId, TableId, WriterId};
 use crate::wal;
@@ -166,8 +167,9 @@ impl Housekeeper {
         fences.purge(
             self.progress.published(),
             |writer, segment| {
-                self.shared.apply.is_segment_needed(writer, segment)
-                    || !retention.is_over(writer, segment, now)
+                let is_needed = self.shared.apply.is_segment_needed(writer, segment)
+                    && !is_planted(Bug::SegmentPurgedEarly);
+                is_needed || !retention.is_over(writer, segment, now)
             },
             |writer, segment| self.remove(writer, segment),
         );

@@ -6,7 +6,7 @@
 use super::OpenError;
 use crate::io::Fs;
 use crate::types::wire::{Put, Take};
-use crate::types::{SegmentId, WriterId};
+use crate::types::{Dump, SegmentId, WriterId};
 use crate::wal;
 use std::path::Path;
 
@@ -25,18 +25,43 @@ pub(super) struct Identity {
 impl Identity {
     /// Reads the identity of `dir`, raises its epoch and writes it back, durable on return. A folder without one gets one.
     pub(super) fn next(fs: &Fs, dir: &Path) -> Result<Identity, OpenError> {
-        let path = dir.join("identity");
-        let old = match fs.read(&path) {
-            Ok(bytes) => Identity::decode(&bytes)
-                .map_err(|what| OpenError::Identity { path: path.clone(), what })?,
-            Err(e) if e.is_not_found() => {
-                Identity { uuid: *uuid::Uuid::new_v4().as_bytes(), epoch: 0 }
-            }
-            Err(e) => return Err(e.into()),
-        };
+        let new = || Identity { uuid: *uuid::Uuid::new_v4().as_bytes(), epoch: 0 };
+        let old = Identity::read(fs, dir)?.unwrap_or_else(new);
         let next = Identity { epoch: old.epoch + 1, ..old };
-        fs.replace(&path, &next.encode())?;
+        next.write(fs, dir)?;
         Ok(next)
+    }
+
+    /// Reads the identity of `dir`; `None` when it has none.
+    pub(super) fn read(fs: &Fs, dir: &Path) -> Result<Option<Identity>, OpenError> {
+        let path = dir.join("identity");
+        match fs.read(&path) {
+            Ok(bytes) => match Identity::decode(&bytes) {
+                Ok(identity) => Ok(Some(identity)),
+                Err(what) => Err(OpenError::Identity { path, what }),
+            },
+            Err(e) if e.is_not_found() => Ok(None),
+            Err(e) => Err(e.into()),
+        }
+    }
+
+    /// Writes it, durable on return.
+    pub(super) fn write(&self, fs: &Fs, dir: &Path) -> Result<(), OpenError> {
+        fs.replace(&dir.join("identity"), &self.encode())?;
+        Ok(())
+    }
+
+    /// Prints the bytes of an identity file.
+    pub(super) fn inspect(bytes: &[u8]) -> Dump {
+        let mut dump = Dump::default();
+        match Identity::decode(bytes) {
+            Ok(Identity { uuid, epoch }) => {
+                let uuid = uuid::Uuid::from_bytes(uuid);
+                dump.line(format!("identity, version 1, server {uuid}, start {epoch}"));
+            }
+            Err(what) => dump.damaged(0, bytes.len() as u64, what),
+        }
+        dump
     }
 
     /// The identity of a segment of this server.
@@ -57,7 +82,7 @@ impl Identity {
 
     fn decode(bytes: &[u8]) -> Result<Identity, String> {
         let damaged =
-            || "the file is damaged; restore it from a backup of the data directory".to_owned();
+            || "the file is damaged; restore it, or run `headwater check --repair`".to_owned();
         let mut from = Take(bytes);
         if from.slice(8) != Some(MAGIC) {
             return Err("this is no identity file of headwater".to_owned());

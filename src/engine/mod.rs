@@ -42,11 +42,13 @@ mod stored;
 mod tables;
 mod write;
 
+mod check;
+mod fence;
 mod insert;
+mod inspect;
 mod statements;
 mod transactions;
 
-mod fence;
 mod housekeeper;
 mod open;
 mod recovery;
@@ -56,9 +58,14 @@ mod retention;
 mod source;
 mod steps;
 
+#[cfg(test)]
+mod tests;
+
 pub use crate::sequencer::Progress;
+pub use check::{CheckReport, Finding, check, repair};
 pub use config::{CommitConfig, EngineConfig, LimitsConfig};
 pub use error::{IngestError, OpenError};
+pub use inspect::inspect;
 pub use open::{CloseReport, DEFAULT_DATABASE, Engine};
 pub use rows::{Outcome, RowBuilder};
 pub use session::{AckRequest, Ingested, Origin, ReplyCounts, Session};

@@ -12,6 +12,7 @@ use crate::clock::Clock;
 use crate::hooks::{ReportRuns, Reporter, Sums};
 use crate::io::{DirLock, Fs};
 use crate::metrics;
+use crate::planted::{Bug, is_planted};
 use crate::schema::{Alteration, Registry, Table};
 use crate::sequencer::{
     Committed, Durability, Frame, OnCommit, Sequencer, SequencerTurns, TxnKind,
@@ -109,6 +110,8 @@ impl Engine {
         let dir = config.data_dir.clone();
         fs.create_dir_all(&dir)?;
         let lock = Arc::new(fs.lock(&dir)?.ok_or_else(|| OpenError::Locked(dir.clone()))?);
+        // A killed life leaves names and bytes that only the kernel has. Nothing may be built on them before the device has them.
+        fs.sync_all(&dir)?;
         let identity = Identity::next(&fs, &dir)?;
         config.sequencer.reports = config.hook.enabled;
         if config.sequencer.durability != Durability::Sync {
@@ -120,7 +123,10 @@ impl Engine {
         let (uuid, epoch) = (identity.uuid, identity.epoch);
         let wal = config.wal.clone();
         let writers = WriterPool::new(wal, fs.clone(), wal_dir.clone(), uuid, epoch, first_writer);
-        let sums = Sums::new(unreported(&log).filter(|_| config.hook.enabled));
+        let sums = Sums::new(
+            unreported(&log)
+                .filter(|_| config.hook.enabled && !is_planted(Bug::UnreportedForgotten)),
+        );
         let (sequencer, turns) = Sequencer::open(
             config.sequencer.clone(),
             fs.clone(),

@@ -11,6 +11,7 @@ use super::{EngineConfig, OpenError};
 use crate::apply::{ApplyPaths, ApplyPool};
 use crate::clock::Clock;
 use crate::io::Fs;
+use crate::planted::{Bug, is_planted};
 use crate::schema::{Registry, Shape};
 use crate::sequencer::{self, CarriedFrames, Committed, Frame, LogState, Recovered, TxnKind};
 use crate::storage::{Catalog, CatalogState};
@@ -70,14 +71,18 @@ pub(super) fn recover(
         None => (LogState::new(identity.uuid), Vec::new(), CarriedFrames::new()),
     };
     log.epoch = identity.epoch;
-    for (id, table) in &state.tables {
-        log.at_least(*id, table.flushed_txn);
-    }
     let registry = registry(config, &state, &log, &transactions);
+    // Row "catalog newer than log". A table whose drop is still to be applied needs no more numbers.
+    for (id, table) in state.tables.iter().filter(|(id, _)| registry.by_id(**id).is_some()) {
+        log.at_least(*id, &table.shape.def, table.flushed_txn);
+    }
     let pending = pending(transactions, &state);
     let inherited = segments.keep_needed(&pending, &carried, !config.wal_retention.is_zero())?;
     let highest = wal::list_writers(fs, &wal_dir)?.into_iter().max().unwrap_or_default();
-    let first_writer = WriterId(highest.max(log.highest_writer()).0 + 1);
+    let first_writer = match WriterId(highest.max(log.highest_writer()).0 + 1) {
+        _ if is_planted(Bug::WriterReused) => WriterId(1),
+        next => next,
+    };
     if !pending.is_empty() {
         tracing::info!(
             transactions = pending.len(),
@@ -141,11 +146,18 @@ fn registry(
     registry
 }
 
+/// The last transaction whose rows are in parts; the highest there is for a table that is gone.
+pub(super) fn flushed(state: &CatalogState, table: TableId) -> SeqTxn {
+    match state.tables.get(&table) {
+        _ if state.dropped.contains(&table) => SeqTxn(u64::MAX),
+        Some(table) => table.flushed_txn,
+        None => SeqTxn::NONE,
+    }
+}
+
 /// What the catalog does not have yet.
 fn pending(transactions: Vec<Committed>, state: &CatalogState) -> Vec<Committed> {
-    let flushed = |table: TableId| state.tables.get(&table).map_or(SeqTxn::NONE, |t| t.flushed_txn);
-    let is_pending =
-        |txn: &Committed| !state.dropped.contains(&txn.table) && txn.seq_txn > flushed(txn.table);
+    let is_pending = |txn: &Committed| txn.seq_txn > flushed(state, txn.table);
     transactions.into_iter().filter(is_pending).collect()
 }
 
@@ -196,7 +208,7 @@ impl Segments<'_> {
         let place = |txn: &Committed| txn.kind.frame().map(|frame| (frame.writer, frame.segment));
         let mut needed: BTreeSet<_> = pending.iter().filter_map(place).collect();
         for (&(writer, segment), frames) in carried {
-            if needed.contains(&(writer, segment)) {
+            if needed.contains(&(writer, segment)) && !is_planted(Bug::CarriedForgotten) {
                 let identity = self.identity.segment(writer, segment);
                 wal::restore(self.fs, self.wal_dir, &identity, self.identity.epoch - 1, frames)?;
             }

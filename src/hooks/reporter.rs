@@ -3,6 +3,7 @@
 use super::{FlushReport, REPORTS_TABLE, ReportRow, Sums};
 use crate::clock::Clock;
 use crate::metrics;
+use crate::planted::{Bug, is_planted};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -162,6 +163,9 @@ impl ReportRuns {
         match self.sink.write(at, &rows, &counted) {
             Ok(()) => {
                 self.last_at = at;
+                if is_planted(Bug::ReportedTwice) {
+                    self.sums.add(counted.iter().cloned());
+                }
                 reports().for_each(tell);
             }
             Err(error) => {

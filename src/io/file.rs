@@ -28,6 +28,10 @@ impl File {
         File { kind: Kind::Sim(file), path: path.to_owned() }
     }
 
+    pub(super) fn renamed(self, path: &Path) -> File {
+        File { path: path.to_owned(), ..self }
+    }
+
     /// Where the file was opened.
     pub fn path(&self) -> &Path {
         &self.path

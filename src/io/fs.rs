@@ -2,6 +2,7 @@
 
 use super::sim::SimFs;
 use super::{DirLock, File, IoError, Operation, Result};
+use crate::planted::{Bug, is_planted};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -97,7 +98,23 @@ impl Fs {
         bytes.map_err(|e| self.fail(Operation::Read, path, e))
     }
 
-    /// Creates a folder and those above it that are missing. Their names are durable on return.
+    /// Reads a whole file as the device has it: after a failed sync of an earlier life, what the kernel remembers may differ.
+    pub fn read_from_device(&self, path: &Path) -> Result<Vec<u8>> {
+        self.open_read(path)?.forget_cached()?;
+        self.read(path)
+    }
+
+    /// Makes everything durable that was written so far to the file system of `path`, by whomever: bytes, lengths and names.
+    pub fn sync_all(&self, path: &Path) -> Result<()> {
+        let synced = match &self.0 {
+            Kind::Real => std::fs::File::open(path)
+                .and_then(|dir| rustix::fs::syncfs(dir).map_err(Into::into)),
+            Kind::Sim(fs) => fs.sync_all(path),
+        };
+        synced.map_err(|e| self.fail(Operation::Sync, path, e))
+    }
+
+    /// Creates a folder and those above it that are missing. The names of those that it creates are durable on return.
     pub fn create_dir_all(&self, path: &Path) -> Result<()> {
         if self.is_dir(path) {
             return Ok(());
@@ -128,19 +145,16 @@ impl Fs {
 
     /// Makes the names in a folder durable.
     pub fn sync_dir(&self, path: &Path) -> Result<()> {
-        let synced = match &self.0 {
-            Kind::Real => {
-                let dir = std::fs::File::open(path);
-                dir.map_err(|e| self.fail(Operation::Open, path, e))?.sync_all()
-            }
-            Kind::Sim(fs) => fs.sync_dir(path),
+        self.open_dir(path)?.sync()
+    }
+
+    fn open_dir<'a>(&'a self, path: &'a Path) -> Result<Dir<'a>> {
+        let file = match &self.0 {
+            Kind::Real => std::fs::File::open(path).map(Some),
+            Kind::Sim(fs) => fs.open_dir(path).map(|()| None),
         };
-        match synced {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => {
-                Err(self.fail(Operation::Open, path, e))
-            }
-            other => other.map_err(|e| self.fail(Operation::Sync, path, e)),
-        }
+        let file = file.map_err(|e| self.fail(Operation::Open, path, e))?;
+        Ok(Dir { fs: self, path, file })
     }
 
     /// Renames a file, replacing what has the new name. Durable after a sync of both folders.
@@ -241,17 +255,26 @@ impl Fs {
     }
 
     /// Writes a whole file beside its name, syncs it, renames it into place and syncs the folder: readers see all of
-    /// the old or all of the new, also after a power cut.
-    pub fn replace(&self, path: &Path, bytes: &[u8]) -> Result<()> {
+    /// the old or all of the new, also after a power cut. Returns the new file.
+    ///
+    /// After an error other than a failed sync, the old file is in its place.
+    pub fn replace(&self, path: &Path, bytes: &[u8]) -> Result<File> {
         let mut temporary = path.as_os_str().to_owned();
         temporary.push(".tmp");
         let temporary = PathBuf::from(temporary);
         self.remove(&temporary)?;
         let file = self.create(&temporary)?;
         file.write_all_at(bytes, 0)?;
-        file.sync_data()?;
+        if !is_planted(Bug::RenamedBeforeSync) {
+            file.sync_data()?;
+        }
+        // Opened before: once the new file is in its place, nothing but the sync may fail.
+        let dir = self.open_dir(or_here(path.parent().unwrap_or(Path::new(""))))?;
         self.rename(&temporary, path)?;
-        self.sync_dir(or_here(path.parent().unwrap_or(Path::new(""))))
+        if !is_planted(Bug::RenameNotSynced) {
+            dir.sync()?;
+        }
+        Ok(file.renamed(path))
     }
 
     fn ignore_missing(&self, result: io::Result<()>, path: &Path) -> Result<()> {
@@ -267,6 +290,26 @@ impl Fs {
             Kind::Real => error,
             Kind::Sim(fs) => error.of_sim(fs),
         }
+    }
+}
+
+/// An open folder.
+struct Dir<'a> {
+    fs: &'a Fs,
+    path: &'a Path,
+    /// Of the machine's own.
+    file: Option<std::fs::File>,
+}
+
+#[allow(clippy::disallowed_methods, reason = "this is the door")]
+impl Dir<'_> {
+    fn sync(&self) -> Result<()> {
+        let synced = match (&self.fs.0, &self.file) {
+            (Kind::Sim(fs), _) => fs.sync_dir(self.path),
+            (Kind::Real, Some(file)) => file.sync_all(),
+            (Kind::Real, None) => Ok(()),
+        };
+        synced.map_err(|e| self.fs.fail(Operation::Sync, self.path, e))
     }
 }
 

@@ -10,6 +10,7 @@ use super::{
 };
 use crate::io::{Fs, Operation, abort_on_failed_sync};
 use crate::metrics;
+use crate::planted::{Bug, is_planted};
 use crate::schema::{Alteration, ColumnDef, Definition};
 use crate::types::{ColumnId, TableId};
 use std::collections::{HashSet, VecDeque};
@@ -74,7 +75,7 @@ impl Committer {
             self.roll()?;
         }
         let sync = self.config.durability == Durability::Sync;
-        if sync {
+        if sync && !is_planted(Bug::AckBeforeSegmentSync) {
             let own = receipts.iter().map(|a| &a.receipt).filter(|r| r.carried.is_none());
             sync_receipts(&self.fs, &self.shared.clock, own);
         } else {
@@ -85,8 +86,11 @@ impl Committer {
             self.number(&arrived.receipt, &mut batch);
         }
         if !batch.transactions.is_empty() || !batch.reported.is_empty() {
+            if is_planted(Bug::AckBeforeWrite) {
+                receipts.iter().for_each(|a| a.receipt.progress.commit(a.receipt.ordinal));
+            }
             self.append(&batch)?;
-            if sync {
+            if sync && !is_planted(Bug::AckBeforeLogSync) {
                 self.log.sync(&self.shared.clock);
             }
             (self.on_commit)(&batch.transactions);

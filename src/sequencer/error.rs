@@ -11,7 +11,7 @@ pub enum LogError {
     #[error(transparent)]
     Io(#[from] IoError),
     /// Bytes that were once acknowledged do not verify. Not to be tried again: the log must be repaired or restored.
-    #[error("transaction log {} is damaged in bytes {from}..{to}: {what}", path.display())]
+    #[error("transaction log {} is damaged in bytes {from}..{to}: {what}; `headwater check --repair` offers the way on", path.display())]
     Damaged {
         /// The chunk.
         path: PathBuf,
@@ -33,13 +33,13 @@ pub enum LogError {
         newest: u16,
     },
     /// A chunk in the middle is not there.
-    #[error("transaction log chunk {} is missing, though later ones are there", path.display())]
+    #[error("transaction log chunk {} is missing, though later ones are there; `headwater check --repair` offers the way on", path.display())]
     MissingChunk {
         /// Where it should be.
         path: PathBuf,
     },
     /// A chunk belongs to another server or to an older life of this one.
-    #[error("transaction log {} does not belong to the chunks before it: {what}", path.display())]
+    #[error("transaction log {} does not belong to the chunks before it: {what}; `headwater check --repair` offers the way on", path.display())]
     Foreign {
         /// The chunk.
         path: PathBuf,

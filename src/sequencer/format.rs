@@ -1,6 +1,7 @@
 //! Bytes of a chunk: its header, and the frame around each record. `docs/formats/txn-log.md` is the contract.
 
 use super::{Durability, LogError};
+use crate::planted::{Bug, is_planted};
 use crate::types::wire::{Put, Take};
 use std::path::Path;
 
@@ -181,7 +182,9 @@ pub(super) fn read_record(chunk: &[u8], offset: usize, seed: Seed) -> Option<Rec
     let crc = take.u32()?;
     let size = RECORD_HEADER_BYTES.checked_add(len)?;
     let record = from.get(..size)?;
-    if crc != seed.crc(offset, &record[..RECORD_CRC_AT], &record[RECORD_CRC_AT + 4..]) {
+    if !is_planted(Bug::RecordWithoutChecksum)
+        && crc != seed.crc(offset, &record[..RECORD_CRC_AT], &record[RECORD_CRC_AT + 4..])
+    {
         return None;
     }
     let kind = RecordKind::from_byte(take.u8()?)?;

@@ -8,15 +8,22 @@ use super::state::LogState;
 use super::thread::SequencerConfig;
 use crate::io::{File, Fs, abort_on_failed_sync};
 use crate::metrics;
+use crate::planted::{Bug, is_planted};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// Room that is reserved at once, so that an append seldom has to ask the file system for blocks.
+/// Room that is reserved at once, or as much as a chunk has, so that an append seldom has to ask the file system for blocks.
 const RESERVE_BYTES: u64 = 4 << 20;
 
 /// Where chunk `n` of the log in `dir` lies.
 pub(super) fn chunk_path(dir: &Path, chunk: u64) -> PathBuf {
     dir.join(format!("{chunk:08}.log"))
+}
+
+/// The numbers of the chunks in `dir`, in no order.
+pub(super) fn chunk_numbers(fs: &Fs, dir: &Path) -> Result<Vec<u64>, LogError> {
+    let number = |name: &str| name.strip_suffix(".log")?.parse().ok();
+    Ok(fs.list(dir)?.iter().filter_map(|entry| number(&entry.name)).collect())
 }
 
 /// The open chunk.
@@ -92,7 +99,9 @@ impl Log {
             self.file.write_all_at(&self.record, self.end)?;
             Ok(())
         });
-        if let Err(error) = written {
+        if let Err(error) = written
+            && !is_planted(Bug::ShortWriteIgnored)
+        {
             // Gives blocks back to whoever makes room; should this fail too, the next try writes over what is there.
             if let Err(cut) = self.file.set_len(self.end) {
                 tracing::debug!(error = %cut, "a failed append could not be cut back");
@@ -109,7 +118,11 @@ impl Log {
     pub(super) fn sync(&mut self, clock: &crate::clock::Clock) {
         if self.durable < self.end {
             let start = clock.monotonic();
-            self.file.sync_data().unwrap_or_else(|error| abort_on_failed_sync(&error));
+            self.file.sync_data().unwrap_or_else(|error| {
+                if !is_planted(Bug::SyncRetried) || self.file.sync_data().is_err() {
+                    abort_on_failed_sync(&error)
+                }
+            });
             metrics::WAL_SYNCS.increment(1);
             metrics::WAL_SYNC_DURATION.record((clock.monotonic() - start).as_secs_f64());
             self.durable = self.end;
@@ -159,7 +172,7 @@ impl Log {
 
     fn reserve(&mut self, end: u64) -> Result<(), LogError> {
         if self.reserved < end {
-            let len = (end - self.reserved).max(RESERVE_BYTES);
+            let len = (end - self.reserved).max(RESERVE_BYTES.min(self.config.chunk_bytes));
             self.file.allocate(self.reserved, len)?;
             self.reserved += len;
         }
@@ -202,8 +215,7 @@ fn create_chunk(
     let mut bytes = header.encode();
     bytes.append(&mut record);
     let path = chunk_path(dir, state.chunk);
-    fs.replace(&path, &bytes)?;
-    let file = fs.open(&path)?;
+    let file = fs.replace(&path, &bytes)?;
     state.ordinal += 1;
     state.chunk += 1;
     Ok((file, bytes.len() as u64))

@@ -55,14 +55,18 @@ mod state;
 
 mod error;
 mod history;
+mod inspect;
 mod recovery;
+mod repair;
 
 pub use error::LogError;
 pub use history::transactions;
 pub use inbox::TurnEnd;
+pub use inspect::inspect;
 pub use progress::Progress;
 pub use receipt::{Change, Committed, Frame, FrameRef, Receipt, Reported, TxnKind};
-pub use recovery::{CarriedFrames, Cut, Recovered, recover};
+pub use recovery::{CarriedFrames, Cut, Recovered, recover, survey};
+pub use repair::{beyond, chunks_from, cut, newest_header, place_of};
 pub use state::{LogState, Sum, TableState};
 pub use thread::{Durability, OnCommit, Sequencer, SequencerConfig, SequencerTurns};
 

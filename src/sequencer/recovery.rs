@@ -3,7 +3,7 @@
 use super::format::{
     ChunkHeader, HEADER_BYTES, RecordHeader, RecordKind, Seed, next_record, read_record,
 };
-use super::log::chunk_path;
+use super::log::{chunk_numbers, chunk_path};
 use super::purge::ChunkUse;
 use super::record::{Batch, decode_checkpoint};
 use super::{Committed, Durability, LogError, LogState};
@@ -58,33 +58,59 @@ pub fn recover(
     dir: &Path,
     is_whole: &mut dyn FnMut(&Committed) -> bool,
 ) -> Result<Option<Recovered>, LogError> {
+    remove_unfinished(fs, dir)?;
+    read(fs, dir, is_whole, true)
+}
+
+/// Reads the log as [`recover`] does, and changes nothing.
+///
+/// # Errors
+/// As [`recover`].
+pub fn survey(
+    fs: &Fs,
+    dir: &Path,
+    is_whole: &mut dyn FnMut(&Committed) -> bool,
+) -> Result<Option<Recovered>, LogError> {
+    read(fs, dir, is_whole, false)
+}
+
+fn read(
+    fs: &Fs,
+    dir: &Path,
+    is_whole: &mut dyn FnMut(&Committed) -> bool,
+    may_cut: bool,
+) -> Result<Option<Recovered>, LogError> {
     let mut reading: Option<Reading> = None;
     let chunks = list_chunks(fs, dir)?;
     for (n, number) in chunks.iter().enumerate() {
         let path = chunk_path(dir, *number);
-        let bytes = Bytes::from(fs.read(&path)?);
+        let bytes = Bytes::from(fs.read_from_device(&path)?);
         let header = ChunkHeader::decode(&bytes, &path)?;
         let reading = reading.get_or_insert_with(|| Reading::new(&header));
         let chunk = Chunk { path, bytes, header, is_last: n + 1 == chunks.len() };
         reading.chunk(&chunk, *number, is_whole)?;
         if chunk.is_last {
             let end = reading.cut_at.take().unwrap_or(chunk.bytes.len());
-            reading.cut = chunk.end_at(fs, end)?;
+            reading.cut = chunk.cut_at(end);
+            if may_cut {
+                chunk.end_at(fs, end)?;
+            }
         }
     }
     Ok(reading.map(Reading::finish))
 }
 
-/// The numbers of the chunks, ascending. What a creation left unfinished is removed.
-fn list_chunks(fs: &Fs, dir: &Path) -> Result<Vec<u64>, LogError> {
-    let mut chunks = Vec::new();
-    for entry in fs.list(dir)? {
-        if entry.name.ends_with(".tmp") {
-            fs.remove(&dir.join(&entry.name))?;
-        } else if let Some(number) = entry.name.strip_suffix(".log").and_then(|n| n.parse().ok()) {
-            chunks.push(number);
-        }
+/// Row "unfinished chunk": what a creation left.
+fn remove_unfinished(fs: &Fs, dir: &Path) -> Result<(), LogError> {
+    for entry in fs.list(dir)?.iter().filter(|entry| entry.name.ends_with(".tmp")) {
+        fs.remove(&dir.join(&entry.name))?;
     }
+    Ok(())
+}
+
+/// The numbers of the chunks, ascending.
+fn list_chunks(fs: &Fs, dir: &Path) -> Result<Vec<u64>, LogError> {
+    let mut chunks = chunk_numbers(fs, dir)?;
     chunks.sort_unstable();
     for pair in chunks.windows(2) {
         // Row "missing chunk".
@@ -148,14 +174,18 @@ impl Chunk {
 
     /// Ends the file at `end` and makes durable what is before: a kill may have left a whole record that was never synced,
     /// and the next start adds a chunk behind it. Zeros that go are room that was reserved, not a cut.
-    fn end_at(&self, fs: &Fs, end: usize) -> Result<Option<Cut>, LogError> {
+    fn end_at(&self, fs: &Fs, end: usize) -> Result<(), LogError> {
         let file = fs.open(&self.path)?;
         file.set_len(end as u64)?;
-        file.sync_data()?;
+        Ok(file.sync_data()?)
+    }
+
+    /// What is lost by it.
+    fn cut_at(&self, end: usize) -> Option<Cut> {
         let tail = &self.bytes[end..];
         let bytes = tail.iter().rposition(|byte| *byte != 0).map_or(0, |last| last as u64 + 1);
         let cut = Cut { path: self.path.clone(), at: end as u64, bytes };
-        Ok((bytes > 0).then_some(cut))
+        (bytes > 0).then_some(cut)
     }
 }
 

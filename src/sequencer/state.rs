@@ -2,7 +2,7 @@
 
 use super::record::Batch;
 use super::{Committed, Reported, TxnKind};
-use crate::schema::Alteration;
+use crate::schema::{Alteration, TableDef};
 use crate::sequencer::purge::ChunkUse;
 use crate::types::{SeqTxn, TableId, WriterId};
 use std::collections::BTreeMap;
@@ -100,12 +100,13 @@ impl LogState {
         self.highest_writer
     }
 
-    /// Makes sure that the next transaction of a table comes after `txn`: the catalog may know a flushed transaction that a
-    /// log written without syncs has lost in a power cut.
-    pub fn at_least(&mut self, table: TableId, txn: SeqTxn) {
-        if let Some(table) = self.tables.get_mut(&table) {
-            table.seq_txn = table.seq_txn.max(txn);
-        }
+    /// Makes sure that the table is known and that its next transaction comes after `txn`: the catalog may know flushed
+    /// transactions that a log has lost, in a power cut when it was written without syncs, or in a repair.
+    pub fn at_least(&mut self, id: TableId, def: &TableDef, txn: SeqTxn) {
+        let created = || TableState::created(def.database.clone(), def.name.clone());
+        let table = self.tables.entry(id).or_insert_with(created);
+        table.seq_txn = table.seq_txn.max(txn);
+        self.highest_table = self.highest_table.max(id);
     }
 
     /// Forgets dropped tables that nothing will speak of again. At a start only: later, frames of before the drop may still

@@ -8,6 +8,7 @@ use super::sync::{Builder, JoinHandle, Mutex};
 use super::{Committed, LogError, LogState, Receipt};
 use crate::clock::Clock;
 use crate::io::Fs;
+use crate::planted::{Bug, is_planted};
 use crate::types::{SegmentId, SeqTxn, TableId, WriterId};
 use std::collections::VecDeque;
 use std::fmt;
@@ -135,6 +136,9 @@ impl Sequencer {
         on_commit: OnCommit,
     ) -> Result<(Sequencer, SequencerTurns), LogError> {
         recovered.forget_dropped();
+        if is_planted(Bug::SeqTxnReused) {
+            recovered.tables.values_mut().for_each(|table| table.seq_txn.0 -= 1);
+        }
         recovered.set_reports(config.reports);
         let log = Log::create(&fs, dir, &config, &mut recovered, clock.wall_nanos())?;
         let closed = log.closed();

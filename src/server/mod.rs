@@ -40,9 +40,11 @@ mod process;
 mod running;
 mod serve;
 
+mod check;
 mod files;
 mod stopped;
 
+pub use check::{CheckArgs, InspectArgs, check, inspect};
 pub use error::StartError;
 pub use files::{FilesArgs, files};
 pub use running::Server;

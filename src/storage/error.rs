@@ -27,7 +27,7 @@ pub enum StorageError {
         path: PathBuf,
     },
     /// A catalog file holds bytes that were not written there. Nothing is skipped: the start must be refused.
-    #[error("catalog {} is damaged at bytes {from}..{to}: {fault}", path.display())]
+    #[error("catalog {} is damaged at bytes {from}..{to}: {fault}; `headwater check --repair` offers the way on", path.display())]
     Damaged {
         /// The file.
         path: PathBuf,

@@ -29,6 +29,7 @@ mod run;
 mod tail;
 
 mod hybrid;
+mod inspect_part;
 mod merge_parts;
 mod part;
 mod part_reader;
@@ -45,9 +46,10 @@ mod snapshot;
 #[cfg(test)]
 mod tests;
 
-pub use catalog::{Catalog, CatalogState, Edit, TableState};
+pub use catalog::{Catalog, CatalogState, Edit, TableState, inspect_catalog};
 pub use error::{Refusal, StorageError};
 pub use evolve::conversion;
+pub use inspect_part::inspect_part;
 pub use merge_parts::merge_parts;
 pub use part::{Part, PartId, PartMeta};
 pub use part_reader::PartFile;

@@ -7,6 +7,7 @@ use super::table_schema::{arrow_field, time_field};
 use super::tag_chunk::TagChunk;
 use super::{PartId, PartMeta, StorageError, TableDir, TableSchema};
 use crate::io::{File, IoError};
+use crate::planted::{Bug, is_planted};
 use crate::schema::ColumnDef;
 use crate::types::{ColumnId, ColumnType};
 use arrow::array::{ArrayRef, TimestampNanosecondArray};
@@ -151,9 +152,11 @@ impl PartWriter {
         let flushed = self.file.inner_mut().flush();
         flushed.map_err(|error| self.fail(error.into()))?;
         let sink = self.file.inner();
-        synced(sink.file.sync_data())?;
+        if !is_planted(Bug::PartNotSynced) {
+            synced(sink.file.sync_data())?;
+        }
         let (bytes, crc) = (sink.written, sink.crc);
-        if let Some(folder) = self.path.parent() {
+        if let Some(folder) = self.path.parent().filter(|_| !is_planted(Bug::PartNameNotSynced)) {
             synced(self.dir.fs().sync_dir(folder))?;
         }
         let (min_time, max_time) = self.times.expect("a part has rows");

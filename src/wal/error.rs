@@ -11,7 +11,7 @@ pub enum WalError {
     #[error(transparent)]
     Io(#[from] IoError),
     /// The bytes are not what was written. Trying again does not help; what the range held is lost.
-    #[error("segment {} is damaged at bytes {offset} to {end}: {what}", path.display())]
+    #[error("segment {} is damaged at bytes {offset} to {end}: {what}; `headwater check --repair` offers the way on", path.display())]
     Damaged {
         /// The segment.
         path: PathBuf,

@@ -109,20 +109,30 @@ pub(super) fn check_header(bytes: &[u8], identity: &Identity) -> Result<u64, Hea
         Some(VERSION) => {}
         _ => return Err(HeaderFault::Damaged("no version has this number")),
     }
-    let fields = (|| {
-        take.slice(6)?;
-        let uuid = *take.slice(16)?.first_chunk()?;
-        let epoch = take.u64()?;
-        let held =
-            Identity { uuid, writer: WriterId(take.u32()?), segment: SegmentId(take.u32()?) };
-        take.slice(12)?;
-        Some((held, epoch, take.u32()?))
-    })();
-    let (held, epoch, crc) = fields.ok_or(short)?;
+    let (held, epoch, crc) = take_fields(&mut take).ok_or(short)?;
     if held.seed().checksum(0, &header[..HEADER_LEN - 4]) != crc {
         return Err(HeaderFault::Damaged("the header's checksum does not hold"));
     }
     if held == *identity { Ok(epoch) } else { Err(HeaderFault::Misplaced) }
+}
+
+/// Takes what follows the version: which segment, its epoch, the checksum.
+fn take_fields(take: &mut Take<'_>) -> Option<(Identity, u64, u32)> {
+    take.slice(6)?;
+    let uuid = *take.slice(16)?.first_chunk()?;
+    let epoch = take.u64()?;
+    let held = Identity { uuid, writer: WriterId(take.u32()?), segment: SegmentId(take.u32()?) };
+    take.slice(12)?;
+    Some((held, epoch, take.u32()?))
+}
+
+/// Which segment a header says that it is the header of, if its checksum holds.
+pub(super) fn held_identity(bytes: &[u8]) -> Option<Identity> {
+    let header = bytes.first_chunk::<HEADER_LEN>()?;
+    let mut take = Take(header);
+    take.slice(MAGIC.len() + 2)?;
+    let (held, _, crc) = take_fields(&mut take)?;
+    (held.seed().checksum(0, &header[..HEADER_LEN - 4]) == crc).then_some(held)
 }
 
 /// What stands before the rows of a frame.

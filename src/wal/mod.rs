@@ -46,6 +46,7 @@ mod decode;
 mod joined;
 mod reader;
 
+mod inspect;
 mod purge;
 mod restore;
 
@@ -58,6 +59,7 @@ pub use decode::Rows;
 pub use encode::{FrameMeta, Place, encode_frame};
 pub use error::WalError;
 pub use format::{FrameHeader, Identity, Seal, Seed, VERSION};
+pub use inspect::inspect;
 pub use joined::JoinedRows;
 pub use ledger::ClosedSegment;
 pub use pool::{Lease, WriterPool};

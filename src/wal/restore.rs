@@ -28,12 +28,9 @@ pub fn restore(
     let path = identity.path(wal_dir);
     let file = if fs.exists(&path)? { fs.open(&path)? } else { fs.create(&path)? };
     match header_of(&file, identity)? {
-        Ok(_) => {}
-        Err(HeaderFault::Damaged(_)) => {
-            let mut header = Vec::with_capacity(HEADER_LEN);
-            put_header(&mut header, identity, epoch);
-            file.write_all_at(&header, 0)?;
-        }
+        // Written again even where it is good: after a failed sync only the kernel may have it.
+        Ok(epoch) => write_header(&file, identity, epoch)?,
+        Err(HeaderFault::Damaged(_)) => write_header(&file, identity, epoch)?,
         Err(HeaderFault::Misplaced) => return Err(WalError::Misplaced { path }),
         Err(HeaderFault::FutureVersion(found)) => {
             return Err(WalError::FutureVersion { path, found, newest: VERSION });
@@ -45,6 +42,12 @@ pub fn restore(
     file.sync_data()?;
     fs.sync_dir(&dir)?;
     Ok(())
+}
+
+fn write_header(file: &File, identity: &Identity, epoch: u64) -> Result<(), WalError> {
+    let mut header = Vec::with_capacity(HEADER_LEN);
+    put_header(&mut header, identity, epoch);
+    Ok(file.write_all_at(&header, 0)?)
 }
 
 fn header_of(file: &File, identity: &Identity) -> Result<Result<u64, HeaderFault>, WalError> {

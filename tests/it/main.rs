@@ -8,6 +8,7 @@ mod apply_lab;
 mod apply_removal;
 mod apply_trouble;
 mod apply_visible;
+mod check_command;
 mod codec_agreement;
 mod codec_corpus;
 mod codec_docs;

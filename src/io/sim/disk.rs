@@ -82,7 +82,7 @@ impl SimDisk {
         self.lock().plan.set(faults);
     }
 
-    /// How often a planned fault has struck.
+    /// How often one of the faults planned last has struck.
     pub fn hits(&self) -> u64 {
         self.lock().plan.hits
     }
@@ -90,7 +90,7 @@ impl SimDisk {
     /// No more faults, and as much room as anybody wants.
     pub fn heal(&self) {
         let mut disk = self.lock();
-        disk.plan.set(&[]);
+        disk.plan.clear();
         disk.capacity = None;
     }
 
@@ -116,6 +116,7 @@ impl SimDisk {
 
     /// The power goes and comes back: of what was not synced, a seeded choice is left. Handles of before are void.
     pub fn power_cut(&self) {
+        tracing::debug!("the power goes");
         let mut disk = self.lock();
         disk.lose();
         disk.next_life();
@@ -123,6 +124,7 @@ impl SimDisk {
 
     /// The process is gone, the kernel lives on: everything that was written is there. Handles of before are void.
     pub fn kill(&self) {
+        tracing::debug!("the process is killed");
         self.lock().next_life();
     }
 
@@ -168,7 +170,9 @@ impl Disk {
         }
         self.operations += 1;
         self.note(operation, path, size);
-        match self.plan.fate(operation) {
+        let fate = self.plan.fate(operation);
+        tracing::trace!(path = %path.display(), size, ?fate, "{operation}");
+        match fate {
             Fate::Happens => Ok(Begun::Happens),
             Fate::Fails(errno) => Err(io::Error::from_raw_os_error(errno)),
             Fate::Shortened => Ok(Begun::Shortened),
@@ -204,7 +208,6 @@ impl Disk {
     fn next_life(&mut self) {
         self.life += 1;
         self.ended = None;
-        self.plan.set(&[]);
         self.locked.clear();
         for node in &mut self.nodes {
             if let Node::File(content) = node {
@@ -371,10 +374,20 @@ impl Disk {
         Ok(())
     }
 
+    pub(super) fn sync_all(&mut self) {
+        self.sync_names(|_| true);
+        for node in &mut self.nodes {
+            if let Node::File(content) = node {
+                content.sync();
+            }
+        }
+    }
+
     pub(super) fn sync_file(&mut self, node: NodeId) -> io::Result<()> {
         self.content(node)?.sync();
+        // As a journal does, that commits what it has.
         if self.rng.one_in(2) {
-            self.sync_names(|change| change.0.iter().any(|(_, _, named)| *named == Some(node)));
+            self.sync_names(|_| true);
         }
         Ok(())
     }

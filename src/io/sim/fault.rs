@@ -18,6 +18,8 @@ pub struct Fault {
 pub enum FaultKind {
     /// The device fails: any operation answers EIO. A sync that does marks its bytes as clean.
     Io,
+    /// As `Io`, and only syncs fail.
+    Sync,
     /// The disk is full: what needs room answers ENOSPC.
     NoSpace,
     /// A write ends after a part of its bytes, with ENOSPC.
@@ -76,6 +78,10 @@ impl Plan {
         self.hits = 0;
     }
 
+    pub(super) fn clear(&mut self) {
+        self.faults.clear();
+    }
+
     /// What becomes of the next operation.
     pub(super) fn fate(&mut self, operation: Operation) -> Fate {
         let mut fate = Fate::Happens;
@@ -89,7 +95,9 @@ impl Plan {
                 self.hits += 1;
                 fate = match fault.kind {
                     _ if self.hits > PATIENCE => Fate::Ends(Ended::Stuck, Moment::Before),
-                    FaultKind::Io => Fate::Fails(rustix::io::Errno::IO.raw_os_error()),
+                    FaultKind::Io | FaultKind::Sync => {
+                        Fate::Fails(rustix::io::Errno::IO.raw_os_error())
+                    }
                     FaultKind::NoSpace => Fate::Fails(rustix::io::Errno::NOSPC.raw_os_error()),
                     FaultKind::ShortWrite => Fate::Shortened,
                     FaultKind::PowerCut(moment) => Fate::Ends(Ended::PowerCut, moment),
@@ -107,6 +115,7 @@ impl FaultKind {
         use Operation as Op;
         match self {
             FaultKind::Io => true,
+            FaultKind::Sync => operation == Op::Sync,
             FaultKind::NoSpace => {
                 matches!(operation, Op::Create | Op::Write | Op::Allocate | Op::Rename)
             }

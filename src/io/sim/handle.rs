@@ -73,8 +73,22 @@ impl SimFs {
         self.run(Operation::Create, path, |disk| disk.create_folder(path))
     }
 
+    pub(in crate::io) fn open_dir(&self, path: &Path) -> io::Result<()> {
+        self.run(Operation::Open, path, |disk| match disk.is_folder(path) {
+            true => Ok(()),
+            false => Err(Errno::NOENT.into()),
+        })
+    }
+
     pub(in crate::io) fn sync_dir(&self, path: &Path) -> io::Result<()> {
         self.run(Operation::Sync, path, |disk| disk.sync_folder(path))
+    }
+
+    pub(in crate::io) fn sync_all(&self, path: &Path) -> io::Result<()> {
+        self.run(Operation::Sync, path, |disk| {
+            disk.sync_all();
+            Ok(())
+        })
     }
 
     pub(in crate::io) fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {

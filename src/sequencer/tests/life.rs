@@ -166,8 +166,10 @@ fn a_table_whose_flushed_rows_the_log_lost_goes_on_behind_them() {
     let bed = Bed::new();
     drop(commits(&bed, SequencerConfig::default(), 1));
     let mut state = bed.recovered().state;
-    state.at_least(TableId(1), SeqTxn(9));
-    state.at_least(TableId(2), SeqTxn(1));
+    let Definition::Create(def) = create(1) else { unreachable!() };
+    state.at_least(TableId(1), &def, SeqTxn(9));
+    let Definition::Create(def) = create(2) else { unreachable!() };
+    state.at_least(TableId(2), &def, SeqTxn(1));
     assert_eq!(state.table(TableId(1)).map(|table| table.seq_txn), Some(SeqTxn(9)));
     assert_eq!(state.table(TableId(2)).map(|table| table.seq_txn), Some(SeqTxn(2)));
 }

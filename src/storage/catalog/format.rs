@@ -75,7 +75,7 @@ impl Header {
     }
 
     /// Takes what [`Header::encode`] wrote. The version is judged before the checksum: a future one may have another.
-    fn decode(bytes: &[u8], path: &Path) -> Result<Header, StorageError> {
+    pub(super) fn decode(bytes: &[u8], path: &Path) -> Result<Header, StorageError> {
         let fault = |fault| damaged(path, 0, HEADER_LEN as u64, fault);
         let mut from = Take(bytes);
         if from.slice(MAGIC.len()) != Some(MAGIC) {
@@ -126,7 +126,7 @@ impl Header {
     }
 
     /// The record at `offset`, if a whole one is there.
-    fn record<'a>(&self, bytes: &'a [u8], offset: usize) -> Option<Record<'a>> {
+    pub(super) fn record<'a>(&self, bytes: &'a [u8], offset: usize) -> Option<Record<'a>> {
         let mut from = Take(bytes.get(offset..)?);
         let crc = from.u32()?;
         let len = usize::try_from(from.u32()?).ok()?;
@@ -184,6 +184,11 @@ pub(super) fn read<'a>(bytes: &'a [u8], path: &Path) -> Result<Records<'a>, Stor
             None => Ok(Records { header, records, torn_bytes: len - from }),
         },
     }
+}
+
+/// Where the next whole record after `offset` begins, whatever its ordinal.
+pub(super) fn next_record(header: &Header, bytes: &[u8], offset: usize) -> Option<usize> {
+    (offset + 1..bytes.len()).find(|at| header.record(bytes, *at).is_some())
 }
 
 /// Where the first good record after `offset` is. A commit is written after the one before it is on the device, so

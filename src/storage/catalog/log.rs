@@ -8,6 +8,7 @@ use super::format::{HEADER_LEN, Header, RecordKind, damaged, read};
 use super::state::Undo;
 use super::{CatalogState, Edit};
 use crate::io::{File, Fs};
+use crate::planted::{Bug, is_planted};
 use crate::storage::StorageError;
 use crate::storage::error::synced;
 use std::path::{Path, PathBuf};
@@ -54,6 +55,7 @@ struct Found {
     header: Header,
     ordinal: u64,
     state: CatalogState,
+    torn_bytes: u64,
 }
 
 impl Catalog {
@@ -96,7 +98,15 @@ impl Catalog {
     /// # Errors
     /// As [`Catalog::open`].
     pub fn read(fs: &Fs, dir: &Path) -> Result<Option<CatalogState>, StorageError> {
-        Ok(find(fs, dir, None)?.map(|found| found.state))
+        Ok(Catalog::survey(fs, dir)?.map(|(state, _)| state))
+    }
+
+    /// As [`Catalog::read`]; also says how many bytes at the end are a commit that was cut off.
+    ///
+    /// # Errors
+    /// As [`Catalog::open`].
+    pub fn survey(fs: &Fs, dir: &Path) -> Result<Option<(CatalogState, u64)>, StorageError> {
+        Ok(find(fs, dir, None)?.map(|found| (found.state, found.torn_bytes)))
     }
 
     /// Makes edits take effect together. On return they are on the device, or nothing of them is anywhere.
@@ -132,7 +142,7 @@ impl Catalog {
 
     /// Makes the next commit past this length begin a chunk.
     #[cfg(test)]
-    pub(super) fn roll_at(&self, len: u64) {
+    pub(crate) fn roll_at(&self, len: u64) {
         self.writer().roll_at = len;
     }
 
@@ -199,7 +209,9 @@ impl Writer {
             self.needs_cut = self.file.set_len(self.end).is_err();
             return Err(error.into());
         }
-        synced(self.file.sync_data())?;
+        if !is_planted(Bug::CatalogNotSynced) {
+            synced(self.file.sync_data())?;
+        }
         self.end += bytes.len() as u64;
         Ok(())
     }
@@ -261,15 +273,14 @@ fn write_chunk(
     header.put_record(RecordKind::Checkpoint, ordinal, offset, &payload, &mut bytes);
     let path = chunk_path(dir, header.chunk);
     // Past the rename the chunk counts, so an unsure sync of its name must not let the old one grow.
-    synced(fs.replace(&path, &bytes))?;
-    Ok((fs.open(&path)?, bytes.len() as u64))
+    Ok((synced(fs.replace(&path, &bytes))?, bytes.len() as u64))
 }
 
 /// Reads the newest chunk. Older ones were left by a start or a roll that was cut off before it removed them.
 fn find(fs: &Fs, dir: &Path, uuid: Option<[u8; 16]>) -> Result<Option<Found>, StorageError> {
     let Some(chunk) = chunks(fs, dir)?.into_iter().max() else { return Ok(None) };
     let path = chunk_path(dir, chunk);
-    let bytes = fs.read(&path)?;
+    let bytes = fs.read_from_device(&path)?;
     let read = read(&bytes, &path)?;
     if uuid.is_some_and(|uuid| uuid != read.header.uuid) {
         return Err(StorageError::Foreign { path });
@@ -295,7 +306,7 @@ fn find(fs: &Fs, dir: &Path, uuid: Option<[u8; 16]>) -> Result<Option<Found>, St
             applied.map_err(|_| fault("an edit does not fit what is before it"))?;
         }
     }
-    Ok(Some(Found { header: read.header, ordinal, state }))
+    Ok(Some(Found { header: read.header, ordinal, state, torn_bytes: read.torn_bytes }))
 }
 
 fn chunks(fs: &Fs, dir: &Path) -> Result<Vec<u64>, StorageError> {

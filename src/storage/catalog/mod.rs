@@ -9,6 +9,7 @@
 
 mod edit;
 mod format;
+mod inspect;
 mod log;
 mod state;
 #[cfg(test)]
@@ -16,5 +17,6 @@ mod tests;
 
 pub use edit::Edit;
 pub(super) use format::VERSION;
+pub use inspect::inspect_catalog;
 pub use log::Catalog;
 pub use state::{CatalogState, TableState};

@@ -1,0 +1,10 @@
+//! The whole pipeline below the sockets on a simulated disk, driven step by step from a seed.
+//!
+//! [`world`] runs it, [`model`] knows what was sent and promised. A failing seed prints itself; `HEADWATER_SIM_SEED=N` runs it alone.
+
+mod faults;
+mod flips;
+mod model;
+mod planted;
+mod seeds;
+mod world;

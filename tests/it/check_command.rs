@@ -1,0 +1,92 @@
+//! `headwater check` and `headwater inspect` on the folder of a stopped server.
+
+use bytes::BytesMut;
+use headwater::clock::Clock;
+use headwater::codec::Precision;
+use headwater::engine::{DEFAULT_DATABASE, Engine, EngineConfig, Origin};
+use headwater::io::Fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+/// A folder with rows in log and segments, as a kill leaves it.
+fn folder() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = Engine::open(EngineConfig::new(dir.path()), Fs::real(), Clock::real()).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let origin = Origin { peer: "test".into(), precision: Precision::Nanosecond };
+    let mut session = engine.session(DEFAULT_DATABASE.into(), origin);
+    for n in 0..5 {
+        runtime.block_on(session.ready());
+        session.ingest(&mut BytesMut::from(format!("t,h=a v={n}i {n}\n").as_str())).unwrap();
+        let ordinal = session.commit().unwrap();
+        runtime.block_on(session.progress().reached(ordinal));
+    }
+    drop(session);
+    drop(engine);
+    dir
+}
+
+fn headwater(args: &[&str], path: &Path) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_headwater"));
+    command.arg(args[0]).arg(path).args(&args[1..]).output().unwrap()
+}
+
+fn text(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn log(dir: &Path) -> PathBuf {
+    dir.join("wal/txnlog/00000001.log")
+}
+
+/// Turns over a byte of the log's second record, which others follow.
+fn damage_log(dir: &Path) {
+    let mut bytes = std::fs::read(log(dir)).unwrap();
+    let second = bytes.windows(4).enumerate().filter(|(_, four)| four == b"HWTR").nth(1).unwrap().0;
+    bytes[second + 40] ^= 0x10;
+    std::fs::write(log(dir), bytes).unwrap();
+}
+
+#[test]
+fn a_sound_folder_passes_and_every_file_of_it_can_be_inspected() {
+    let dir = folder();
+    let checked = headwater(&["check"], dir.path());
+    assert_eq!(checked.status.code(), Some(0), "{}", text(&checked));
+    assert!(text(&checked).contains("everything verifies"));
+    for (file, says) in [
+        ("identity", "identity, version 1"),
+        ("catalog/0.log", "checkpoint"),
+        ("wal/txnlog/00000001.log", "1 rows in"),
+        ("wal/2/0.wal", "frame of"),
+    ] {
+        let printed = headwater(&["inspect"], &dir.path().join(file));
+        assert!(text(&printed).contains(says), "{file}: {}", text(&printed));
+    }
+}
+
+#[test]
+fn a_damaged_log_is_named_with_what_is_lost_and_the_server_starts_after_a_repair() {
+    let dir = folder();
+    damage_log(dir.path());
+    let inspected = headwater(&["inspect"], &log(dir.path()));
+    assert_eq!(inspected.status.code(), Some(1));
+    assert!(text(&inspected).contains("DAMAGED"), "{}", text(&inspected));
+    let refused = Engine::open(EngineConfig::new(dir.path()), Fs::real(), Clock::real());
+    let refused = refused.unwrap_err().to_string();
+    assert!(refused.contains("00000001.log") && refused.contains("check --repair"), "{refused}");
+    let checked = headwater(&["check"], dir.path());
+    assert_eq!(checked.status.code(), Some(1));
+    assert!(text(&checked).contains("lost: table 1"), "{}", text(&checked));
+    let repaired = headwater(&["check", "--repair"], dir.path());
+    assert!(text(&repaired).contains("done: ended the log"), "{}", text(&repaired));
+    assert!(dir.path().join("quarantine/wal/txnlog/00000001.log").exists());
+    assert_eq!(headwater(&["check"], dir.path()).status.code(), Some(0));
+    Engine::open(EngineConfig::new(dir.path()), Fs::real(), Clock::real()).unwrap();
+}
+
+#[test]
+fn a_folder_that_is_not_there_is_no_finding() {
+    let missing = headwater(&["check"], Path::new("/nonexistent/data"));
+    assert_eq!(missing.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&missing.stderr).contains("not there"));
+}
