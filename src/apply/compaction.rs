@@ -92,7 +92,9 @@ fn merge(
     is_stopping: &dyn Fn() -> bool,
 ) -> Result<(), StorageError> {
     let Some(store) = table.store() else { return Ok(()) };
-    let schema = store.load().schema.clone();
+    // As of `flushed_txn`, as the catalog has it: after a kill, parts must not lack what a later transaction takes away.
+    let catalogued = lock(&table.publication).catalogued.clone();
+    let schema = catalogued.expect("the catalog has a table that has parts");
     let meta = merge_parts(store.dir(), &schema, parts, is_stopping)?;
     shared.written.compacted(meta.rows);
     let remove: Vec<PartId> = parts.iter().map(|part| part.meta().id).collect();

@@ -140,7 +140,7 @@ impl ApplyTable {
             next.tail = Arc::new(Tail::default());
             next.applied_txn = upto;
             next.flushed_txn = upto;
-            publication.is_catalogued = true;
+            publication.catalogued = Some(outcome.schema.clone());
         });
         outcome.removed.iter().for_each(|part| part.mark_removed());
     }

@@ -16,8 +16,8 @@ pub(super) struct Publication {
     pub(super) in_flight: VecDeque<Frozen>,
     /// A worker is committing the first of them.
     is_committing: bool,
-    /// The catalog has the table.
-    pub(super) is_catalogued: bool,
+    /// The table as the catalog has it; `None` before it does.
+    pub(super) catalogued: Option<Arc<TableSchema>>,
     /// The table is queued for compaction or being compacted.
     pub(super) is_compacting: bool,
     /// When a part was last flushed into a partition that has several, monotonic.
@@ -106,7 +106,9 @@ impl ApplyTable {
         self.publish(|snapshot, publication| {
             done.extend(publication.in_flight.drain(..count));
             publication.is_committing = false;
-            publication.is_catalogued = true;
+            if let Some(last) = done.last() {
+                publication.catalogued = Some(last.schema.clone());
+            }
             let tails = done.iter().filter(|f| !f.tail.is_empty()).count();
             snapshot.frozen.drain(..tails);
             let new = done.iter().flat_map(|f| f.parts.iter());

@@ -91,7 +91,7 @@ impl ApplyTable {
     pub(super) fn recovered(id: TableId, store: TableStore) -> ApplyTable {
         let table = ApplyTable::with_flushed(id, store.load().flushed_txn);
         table.set_store(store);
-        lock(&table.publication).is_catalogued = true;
+        lock(&table.publication).catalogued = Some(table.snapshot().schema.clone());
         table
     }
 
