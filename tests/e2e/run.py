@@ -26,11 +26,13 @@ import test_powercut  # noqa: E402
 import test_prometheus  # noqa: E402
 import test_questdb_client  # noqa: E402
 import test_samples  # noqa: E402
+import test_statements  # noqa: E402
 import test_telegraf  # noqa: E402
 import test_trouble  # noqa: E402
 
 TESTS = [
     ("samples", test_samples.samples_come_out_value_by_value),
+    ("statements", test_statements.statements_change_what_queries_see),
     ("kill", test_kill.acknowledged_rows_survive_kills),
     ("full-disk", test_trouble.a_full_disk_makes_the_load_wait_and_nothing_else),
     ("descriptors", test_trouble.a_process_out_of_descriptors_waits_and_goes_on),
