@@ -162,8 +162,11 @@ impl World {
             let engine = world.steps().engine().clone();
             let hits = world.disk.hits();
             let seen = match world.model.check(&engine) {
-                // The fault was for us who look, so look again.
-                Err(_) if world.disk.hits() > hits => world.model.check(&engine)?,
+                // The fault was for us who look, so look again, at a sound disk.
+                Err(_) if world.disk.hits() > hits => {
+                    world.disk.heal();
+                    world.model.check(&engine)?
+                }
                 other => other?,
             };
             if is_recovery {
