@@ -111,14 +111,17 @@ pub(super) fn float_prefix(bytes: &[u8]) -> Result<(f64, usize), NumberError> {
     let after = |from: usize| bytes.get(from..).unwrap_or_default();
 
     let (mut mantissa, whole) = leading_digits(after(start));
+    // The zero of `0.5` takes no room among the digits of the mantissa.
+    let mut digits = if mantissa == 0 && whole <= DIGITS_EXACT { 0 } else { whole };
     let mut end = start + whole;
     let mut fraction = 0;
     if bytes.get(end) == Some(&b'.') {
-        let (part, digits) = leading_digits(after(end + 1));
-        fraction = digits;
-        end += 1 + digits;
-        if whole + digits <= DIGITS_EXACT {
-            mantissa = mantissa * POW10[digits] + part;
+        let part;
+        (part, fraction) = leading_digits(after(end + 1));
+        digits += fraction;
+        end += 1 + fraction;
+        if digits <= DIGITS_EXACT {
+            mantissa = mantissa * POW10[fraction] + part;
         }
     }
     if whole + fraction == 0 {
@@ -127,15 +130,69 @@ pub(super) fn float_prefix(bytes: &[u8]) -> Result<(f64, usize), NumberError> {
     let exponent = exponent_length(after(end))?;
     end += exponent;
 
-    // Clinger: an integer below 2^53 and a power of ten up to 10^22 are both exact, so that one
-    // division rounds once. 22 is more than the 19 digits that get here.
-    if exponent == 0 && whole + fraction <= DIGITS_EXACT && mantissa <= 1 << 53 {
-        let magnitude = mantissa as f64 / POW10_FLOAT[fraction];
+    if exponent == 0 && digits <= DIGITS_EXACT {
+        // Clinger: an integer below 2^53 and a power of ten up to 10^22 are both exact, so that one
+        // division rounds once. 22 is more than the 19 digits that get here.
+        let magnitude = if mantissa <= 1 << f64::MANTISSA_DIGITS {
+            mantissa as f64 / POW10_FLOAT[fraction]
+        } else {
+            FIVES[fraction].quotient(mantissa)
+        };
         return Ok((if negative { -magnitude } else { magnitude }, end));
     }
     let text = bytes.get(..end).unwrap_or_default();
     let value: f64 = fast_float2::parse(text).map_err(|_| NumberError::Syntax)?;
     if value.is_finite() { Ok((value, end)) } else { Err(NumberError::Range) }
+}
+
+/// A power of five as a divisor of 64 bits, and what dividing a mantissa by that power of ten takes.
+///
+/// The division is Möller and Granlund's ("Improved division by invariant integers"): a product with
+/// the reciprocal gives the quotient but for one or two, and the remainder says which.
+#[derive(Clone, Copy)]
+struct Five {
+    /// Shifted left until the highest bit is set.
+    divisor: u64,
+    /// The integer part of (2^128 - 1) / divisor, less 2^64.
+    reciprocal: u64,
+    /// What the shifts, the five's and the two's of 10^n, leave: a power of two.
+    exponent: i32,
+}
+
+impl Five {
+    const fn to_the(n: u32) -> Five {
+        let five = 5_u64.pow(n);
+        let shift = five.leading_zeros();
+        let divisor = five << shift;
+        let reciprocal = (u128::MAX / divisor as u128 - (1 << 64)) as u64;
+        // One of the quotient's bits goes where the remainder leaves its mark, 63 more come of the dividend.
+        Five { divisor, reciprocal, exponent: shift as i32 - n as i32 - 62 }
+    }
+
+    /// `mantissa`, which is not 0, divided by the power of ten, correctly rounded.
+    fn quotient(self, mantissa: u64) -> f64 {
+        let shift = mantissa.leading_zeros();
+        let mantissa = mantissa << shift;
+        // Half the mantissa is below the divisor, so that the quotient has at most 64 bits; it has at least 63.
+        let (high, low) = (mantissa >> 1, mantissa << 63);
+        let estimate = u128::from(self.reciprocal) * u128::from(high)
+            + ((u128::from(high) << 64) | u128::from(low));
+        let mut quotient = ((estimate >> 64) as u64).wrapping_add(1);
+        let mut rest = low.wrapping_sub(quotient.wrapping_mul(self.divisor));
+        if rest > estimate as u64 {
+            quotient = quotient.wrapping_sub(1);
+            rest = rest.wrapping_add(self.divisor);
+        }
+        if rest >= self.divisor {
+            quotient = quotient.wrapping_add(1);
+            rest -= self.divisor;
+        }
+        // At least 62 bits are left for the 53 of a double: the lowest one only says whether anything follows.
+        let rounded = ((quotient >> 1) | (quotient & 1) | u64::from(rest != 0)) as i64 as f64;
+        // A power of two is exact: the result is nowhere near the bounds of a double.
+        let exponent = self.exponent - shift as i32;
+        rounded * f64::from_bits(((1023 + exponent) as u64) << 52)
+    }
 }
 
 /// The length of `e5`, `E-5`, `e+5` at the start of `bytes`, 0 if there is no exponent.
@@ -189,6 +246,16 @@ const POW10_FLOAT: [f64; DIGITS_EXACT + 1] = {
     table
 };
 
+static FIVES: [Five; DIGITS_EXACT + 1] = {
+    let mut table = [Five::to_the(0); DIGITS_EXACT + 1];
+    let mut n = 1;
+    while n < table.len() {
+        table[n] = Five::to_the(n as u32);
+        n += 1;
+    }
+    table
+};
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -224,7 +291,44 @@ mod tests {
         assert!(float(b"-0").is_ok_and(|zero| zero.is_sign_negative()));
     }
 
+    #[test]
+    fn floats_between_two_doubles_go_to_the_even_one() {
+        // 2^53 + 1, 2^53 + 3, … lie half-way; with digits behind the point, some other numbers do.
+        for odd in (1_u64 << 53 | 1..).step_by(2).take(1_000) {
+            for fraction in 0..=3 {
+                let digits = odd.to_string();
+                let (whole, part) = digits.split_at(digits.len() - fraction);
+                for tail in ["", "0", "00", "001", "01", "1", "5", "49", "51", "9"] {
+                    for text in [format!("{digits}.{tail}"), format!("{whole}.{part}{tail}")] {
+                        let expect: f64 = text.parse().unwrap();
+                        assert_eq!(float(text.as_bytes()), Ok(expect), "{text}");
+                    }
+                }
+            }
+        }
+        for text in [
+            "18014398509481989.0",
+            "1.0000000000000002220",
+            "9999999999999999999",
+            "0.0000000000000000001",
+        ] {
+            assert_eq!(float(text.as_bytes()), Ok(text.parse().unwrap()), "{text}");
+        }
+    }
+
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(4_096))]
+
+        #[test]
+        fn floats_of_many_digits_agree_with_the_standard_library(mantissa: u64, fraction in 0_usize..20) {
+            let digits = format!("{mantissa:020}");
+            let (whole, part) = digits.split_at(digits.len() - fraction);
+            let whole = whole.trim_start_matches('0');
+            for text in [format!("{whole}.{part}0"), format!("-0{whole}.{part}"), format!("0.{}", &part[part.len().min(1)..])] {
+                prop_assert_eq!(float(text.as_bytes()).map(f64::to_bits).ok(), text.parse().ok().map(f64::to_bits));
+            }
+        }
+
         #[test]
         fn integers_agree_with_the_standard_library(text in "-?0{0,3}[0-9]{0,22}") {
             prop_assert_eq!(integer(text.as_bytes()).ok(), text.parse::<i64>().ok());
