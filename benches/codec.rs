@@ -8,7 +8,7 @@
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use foldhash::fast::FixedState;
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use headwater::codec::grammar::{self, Rules, Value};
 use headwater::codec::{
     Cursor, FieldValue, Item, Limits, LineSplitter, Next, Parser, Precision, Split,
@@ -231,6 +231,7 @@ impl Values {
 struct Table {
     columns: Vec<(Box<[u8]>, Values)>,
     names: HashMap<Box<[u8]>, usize, FixedState>,
+    tags: HashSet<Box<[u8]>, FixedState>,
     rows: Vec<(u32, i64)>,
 }
 
@@ -263,9 +264,29 @@ impl Store {
         }
     }
 
-    fn fast(&mut self, mut cursor: Cursor<'_>) -> Option<()> {
-        let &(table, series) = self.series.get(cursor.series()?)?;
-        let table = &mut self.tables[table];
+    fn fast(&mut self, parser: &mut Parser, line: &[u8]) -> Option<()> {
+        let mut cursor = parser.cursor(line);
+        let key = cursor.series()?;
+        if let Some(&(table, series)) = self.series.get(key) {
+            return self.tables[table].fast(series, cursor);
+        }
+        let line = parser.series(key)?;
+        let &table = self.names.get(line.measurement)?;
+        let rows = &mut self.tables[table];
+        let known = |tag: &(&str, &str)| rows.tags.contains(tag.0.as_bytes());
+        if !line.tags.iter().all(known) {
+            return None;
+        }
+        let number = self.series.len() as u32;
+        rows.fast(number, cursor)?;
+        self.series.insert(key.into(), (table, number));
+        Some(())
+    }
+}
+
+impl Table {
+    fn fast(&mut self, series: u32, mut cursor: Cursor<'_>) -> Option<()> {
+        let table = self;
         let mut expected = 0;
         let time = loop {
             let column = match table.columns.get(expected) {
@@ -286,9 +307,7 @@ impl Store {
         table.rows.push((series, time));
         Some(())
     }
-}
 
-impl Table {
     fn push(&mut self, name: &str, value: FieldValue<'_>) {
         let column = match self.names.get(name.as_bytes()) {
             Some(&column) => column,
@@ -307,6 +326,11 @@ fn by_parser(store: &mut Store, parser: &mut Parser, text: &[u8]) {
     let Ok(Item::Row(line)) = parser.parse(text) else { panic!("a line of a workload is a row") };
     let (table, series) = store.series(line.series, line.measurement);
     let table = &mut store.tables[table];
+    for &(key, _) in line.tags {
+        if !table.tags.contains(key.as_bytes()) {
+            table.tags.insert(key.as_bytes().into());
+        }
+    }
     for &(name, value) in line.fields {
         table.push(name, value);
     }
@@ -319,7 +343,7 @@ fn cursor(store: &mut Store, parser: &mut Parser, text: &[u8]) {
     let mut rest = text;
     while let Some(end) = memchr::memchr(b'\n', rest) {
         let line = &rest[..end];
-        if store.fast(parser.cursor(line)).is_none() {
+        if store.fast(parser, line).is_none() {
             by_parser(store, parser, line);
         }
         rest = &rest[end + 1..];

@@ -5,7 +5,7 @@
 //! [`LineSplitter`](super::LineSplitter) and [`Parser`](super::Parser), which decide. What a cursor
 //! does recognise, the parser gives alike.
 //!
-//! Two things are the caller's: names are known from a line that the parser accepted, never taken
+//! Two things are the caller's: names are known from a line or a series that the parser accepted, never taken
 //! from here unseen; and a key comes once in a line, also not as a tag and a field.
 
 use super::binary::{self, Binary};
@@ -56,7 +56,8 @@ impl<'a> Cursor<'a> {
     }
 
     /// The bytes of measurement and tags, and steps to the first field's key. Not validated: they
-    /// mean something only if the parser gave the same [`Line::series`](super::Line::series) before.
+    /// mean something only if the parser gave the same [`Line::series`](super::Line::series) before,
+    /// or if [`Parser::series`](super::Parser::series) lets them pass.
     #[inline]
     pub fn series(&mut self) -> Option<&'a [u8]> {
         let mut end = 0;
@@ -81,7 +82,7 @@ impl<'a> Cursor<'a> {
     /// Steps past `key_eq`, a key as it is spelled on the wire and its `=`, if it comes next.
     #[inline]
     pub fn expect_key(&mut self, key_eq: &[u8]) -> bool {
-        let found = self.rest().starts_with(key_eq);
+        let found = self.rest().get(..key_eq.len()).is_some_and(|text| scan::equal(text, key_eq));
         if found {
             self.at += key_eq.len();
         }

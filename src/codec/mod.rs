@@ -23,7 +23,8 @@
 //!
 //! [`Cursor`] never decides what is wrong; it only recognises what is plainly right, and gives what
 //! [`Parser`] would give. Names are validated by `Parser` alone: the caller of `Cursor` knows a
-//! series or a field because `Parser` let it pass before.
+//! series or a field because `Parser` let it pass before. A series that is new goes through
+//! [`Parser::series`] alone, so that its line need not begin again.
 //!
 //! Not here: table and column names that a file system or a peer could choke on, types of columns,
 //! server time (all `schema` and `engine`), sockets (`server`).

@@ -17,6 +17,7 @@ const DIGITS_EXACT: usize = 19;
 /// The value of the decimal digits at the start of `bytes`, and how many there are.
 ///
 /// The value is exact for up to 19 digits and meaningless beyond.
+#[inline]
 pub(super) fn leading_digits(bytes: &[u8]) -> (u64, usize) {
     let mut value = 0_u64;
     let mut count = 0;
@@ -44,6 +45,7 @@ pub(super) fn leading_digits(bytes: &[u8]) -> (u64, usize) {
 ///
 /// The method is Daniel Lemire's "parse eight digits" with the digits shifted to the end first,
 /// which leaves zeros in front.
+#[inline]
 fn eight_digits(chunk: u64) -> (u64, usize) {
     let values = chunk ^ 0x3030_3030_3030_3030;
     // A byte above 9 sets its high bit, either by itself or when 0x76 is added to its low bits.
@@ -62,6 +64,7 @@ fn eight_digits(chunk: u64) -> (u64, usize) {
 
 /// The signed integer at the start of `bytes` and its length; `None` if there is none, or if its
 /// digits are more than 19 or do not fit.
+#[inline]
 pub(super) fn signed_prefix(bytes: &[u8]) -> Option<(i64, usize)> {
     let negative = bytes.first() == Some(&b'-');
     let sign = usize::from(negative);
@@ -105,6 +108,7 @@ fn signed(negative: bool, magnitude: u64) -> Option<i64> {
 ///
 /// # Errors
 /// `Syntax` if there is none, `Range` if it rounds to infinity.
+#[inline]
 pub(super) fn float_prefix(bytes: &[u8]) -> Result<(f64, usize), NumberError> {
     let negative = bytes.first() == Some(&b'-');
     let start = usize::from(negative);

@@ -25,6 +25,9 @@ pub struct Parser {
     arena: Bump,
 }
 
+/// Room for this many tags and as many fields is made at once: most lines have no more.
+const PAIRS: usize = 16;
+
 /// Working memory beyond this is given back after the line that needed it.
 const ARENA_BYTES_KEPT: usize = 256 << 10;
 
@@ -67,21 +70,38 @@ impl Parser {
             [b'#', comment @ ..] => return Ok(Item::Comment(comment)),
             _ => {}
         }
+        self.reader(line, whole, start)?.row().map(Item::Row)
+    }
+
+    /// Measurement and tags of a line of which [`Cursor::series`] gave these bytes, as a line without fields. `None` for all
+    /// that [`Parser::parse`] would refuse, or read otherwise: the whole line is then for it to decide.
+    pub fn series<'a>(&'a mut self, series: &'a [u8]) -> Option<Line<'a>> {
+        if series.first() == Some(&b'#') {
+            return None;
+        }
+        self.reader(series, series, 0).ok()?.series()
+    }
+
+    fn reader<'a>(
+        &'a mut self,
+        line: &'a [u8],
+        whole: &'a [u8],
+        at: usize,
+    ) -> Result<Reader<'a>, LineError> {
         if self.arena.allocated_bytes() > ARENA_BYTES_KEPT {
             self.arena = Bump::new();
         }
         self.arena.reset();
-        let reader = Reader {
+        Ok(Reader {
             text: utf8(line, &self.arena)?,
             whole,
-            key_starts: ArenaVec::new_in(&self.arena),
-            at: start,
+            key_starts: ArenaVec::with_capacity_in(2 * PAIRS, &self.arena),
+            at,
             limits: &self.limits,
             dialect: self.dialect,
             unit: self.precision.nanos(),
             arena: &self.arena,
-        };
-        reader.row().map(Item::Row)
+        })
     }
 }
 
@@ -168,9 +188,27 @@ impl<'a> Reader<'a> {
         })
     }
 
+    /// A line that is measurement and tags and nothing else.
+    fn series(mut self) -> Option<Line<'a>> {
+        let measurement = self.name(Part::Measurement).ok()?;
+        let tags = self.tags().ok()?;
+        if self.peek().is_some() {
+            return None;
+        }
+        self.refuse_duplicates(&tags, &[]).ok()?;
+        Some(Line {
+            measurement,
+            series: self.bytes(),
+            tags: tags.into_bump_slice(),
+            fields: &[],
+            timestamp: None,
+            key_starts: self.key_starts.into_bump_slice(),
+        })
+    }
+
     /// `,key=value` as often as it comes.
     fn tags(&mut self) -> Result<ArenaVec<'a, (&'a str, &'a str)>, LineError> {
-        let mut tags = ArenaVec::new_in(self.arena);
+        let mut tags = ArenaVec::with_capacity_in(PAIRS, self.arena);
         while self.peek() == Some(b',') {
             self.at += 1;
             if tags.len() == self.limits.tags {
@@ -190,7 +228,7 @@ impl<'a> Reader<'a> {
         if self.peek().is_none() {
             return Err(self.error(Reason::NoFields, "a line needs at least one field"));
         }
-        let mut fields = ArenaVec::new_in(self.arena);
+        let mut fields = ArenaVec::with_capacity_in(PAIRS, self.arena);
         loop {
             if fields.len() == self.limits.fields {
                 let detail = format!("the limit is {} fields", self.limits.fields);

@@ -44,3 +44,20 @@ pub(super) fn skip_spaces(bytes: &[u8], from: usize) -> usize {
     let rest = bytes.get(from..).unwrap_or_default();
     from + rest.iter().position(|&b| b != b' ').unwrap_or(rest.len())
 }
+
+/// Whether two slices of one length are equal, the last eight bytes first: keys differ there most often, and short ones
+/// need no call to compare.
+#[inline]
+pub(super) fn equal(a: &[u8], b: &[u8]) -> bool {
+    match (a.last_chunk::<8>(), b.last_chunk::<8>()) {
+        (Some(last_a), Some(last_b)) => {
+            u64::from_ne_bytes(*last_a) == u64::from_ne_bytes(*last_b)
+                && a.as_chunks::<8>()
+                    .0
+                    .iter()
+                    .zip(b.as_chunks::<8>().0)
+                    .all(|(a, b)| u64::from_ne_bytes(*a) == u64::from_ne_bytes(*b))
+        }
+        _ => a.iter().zip(b).all(|(a, b)| a == b),
+    }
+}

@@ -1,7 +1,8 @@
 //! Lines become rows: the inner loop of the server.
 //!
-//! A line whose tag set and fields are known takes [`RowBuilder::fast`]: one lookup for measurement and tags together, one
-//! comparison for each field that comes in the order of the line before, values pushed straight into columns.
+//! A line whose names are known takes [`RowBuilder::fast`]: one lookup for measurement and tags together, one
+//! comparison for each field that comes in the order of the line before, values pushed straight into columns. Only the tags of
+//! a set that is new are split as the parser splits them.
 //! Everything else takes [`RowBuilder::general`], which decides, claims, explains, and teaches the fast path.
 //!
 //! A value whose type is not the column's is converted where nothing is lost ([`Stored`]); else the line is refused.
@@ -12,12 +13,13 @@ use super::series_cache::{Series, SeriesCache};
 use super::stored::{Sent, Stored};
 use super::tables::TablePolicies;
 use crate::codec::encode::field_key;
-use crate::codec::{Item, Line, LineError, Next, Parser, Reason};
+use crate::codec::{Cursor, Item, Line, LineError, Next, Parser, Reason};
 use crate::query::SYSTEM_DATABASE;
 use crate::schema::{Claim, ClaimError, Registry, Schema, Table};
 use crate::types::{ColumnId, ColumnType};
 use crate::wal::{Batch, WalWriter};
 use foldhash::fast::RandomState;
+use smallvec::SmallVec;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -108,31 +110,41 @@ impl RowBuilder {
     }
 
     /// Takes a line, up to the first newline, if it is plainly one of a known kind. `false` leaves everything as it was; the
-    /// line then belongs to [`RowBuilder::general`]. `now` stamps a line without a timestamp.
+    /// line then belongs to [`RowBuilder::general`]. `now` stamps a line without a timestamp; a new tag set gets its number
+    /// from `writer`.
     #[inline]
-    pub fn fast(&mut self, line: &[u8], now: i64) -> bool {
+    pub fn fast(&mut self, writer: &mut WalWriter, line: &[u8], now: i64) -> bool {
         let mut cursor = self.parser.cursor(line);
-        let Some(series) = cursor.series().and_then(|key| self.rows.series.get(key)) else {
-            return false;
-        };
-        let rows = &mut self.rows;
-        let Some(table) = rows.tables.get_mut(series.table as usize) else { return false };
-        let row = table.batch.rows();
-        let Some(time) = table.fast_fields(&mut cursor) else {
-            table.batch.truncate(row);
-            return false;
-        };
-        let time = match time {
-            Some(time) => time,
-            None => stamp(&mut rows.last_stamp, now),
-        };
-        if !table.covers(time) {
-            table.batch.truncate(row);
-            return false;
+        let Some(key) = cursor.series() else { return false };
+        match self.rows.series.get(key) {
+            Some(known) => {
+                self.rows.fast(known.table, &mut cursor, now, |_| Some(known.number)).is_some()
+            }
+            None => self.fast_series(writer, key, &mut cursor, now).is_some(),
         }
-        table.batch.finish_row(time, series.number);
-        rows.pending += 1;
-        true
+    }
+
+    /// The fast way of a line whose tag set is new, but all of its names are known.
+    fn fast_series(
+        &mut self,
+        writer: &mut WalWriter,
+        key: &[u8],
+        cursor: &mut Cursor<'_>,
+        now: i64,
+    ) -> Option<()> {
+        let line = self.parser.series(key)?;
+        let index = *self.rows.by_name.get(line.measurement)?;
+        // On the stack, but for lines of very many tags.
+        let mut tags = SmallVec::<[(ColumnId, &str); 16]>::new();
+        let number = self.rows.fast(index, cursor, now, |table| {
+            for &(key, value) in line.tags {
+                let known = table.known.get(key.as_bytes()).filter(|known| known.slot.is_none())?;
+                tags.push((known.id, value));
+            }
+            Some(writer.series(table.table.id(), &tags))
+        });
+        self.rows.series.insert(key, Series { table: index, number: number? });
+        Some(())
     }
 
     /// Takes a whole line, given without its newline, whatever it is.
@@ -202,6 +214,33 @@ impl RowBuilder {
 }
 
 impl Rows {
+    /// Adds a row of a table from the fields at the cursor, and returns the number of its series, which is asked for once the
+    /// rest is known to be right. `None` leaves everything as it was.
+    #[inline]
+    fn fast(
+        &mut self,
+        table: u32,
+        cursor: &mut Cursor<'_>,
+        now: i64,
+        series: impl FnOnce(&TableRows) -> Option<u32>,
+    ) -> Option<u32> {
+        let table = self.tables.get_mut(table as usize)?;
+        let row = table.batch.rows();
+        let number = table.fast_fields(cursor).and_then(|time| {
+            let time = match time {
+                Some(time) => time,
+                None => stamp(&mut self.last_stamp, now),
+            };
+            let number = if table.covers(time) { series(table) } else { None };
+            number.inspect(|&number| table.batch.finish_row(time, number))
+        });
+        match number {
+            Some(_) => self.pending += 1,
+            None => table.batch.truncate(row),
+        }
+        number
+    }
+
     fn take(
         &mut self,
         writer: &mut WalWriter,
@@ -293,7 +332,7 @@ impl TableRows {
     /// Reads fields and timestamp of a line of this table into the batch's next row. `None` at anything unusual; the row
     /// must then be taken back.
     #[inline]
-    fn fast_fields(&mut self, cursor: &mut crate::codec::Cursor<'_>) -> Option<Option<i64>> {
+    fn fast_fields(&mut self, cursor: &mut Cursor<'_>) -> Option<Option<i64>> {
         let row = self.batch.rows();
         let mut position = 0;
         loop {

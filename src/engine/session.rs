@@ -341,7 +341,8 @@ impl Session {
         let mut lines = 0;
         while !self.is_full() {
             let Some(end) = memchr::memchr(b'\n', &buf[at..]) else { break };
-            if !self.rows.fast(&buf[at..at + end], now) {
+            let writer = self.writer.as_mut().expect("ready() was awaited before");
+            if !self.rows.fast(writer, &buf[at..at + end], now) {
                 break;
             }
             at += end + 1;
