@@ -200,6 +200,7 @@ impl Five {
 }
 
 /// The length of `e5`, `E-5`, `e+5` at the start of `bytes`, 0 if there is no exponent.
+#[inline]
 fn exponent_length(bytes: &[u8]) -> Result<usize, NumberError> {
     let digits = match bytes {
         [b'e' | b'E', b'+' | b'-', ..] => 2,

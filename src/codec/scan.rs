@@ -34,12 +34,14 @@ pub(super) fn class(byte: u8) -> u8 {
 }
 
 /// The index of the first byte from `from` on whose class is in `stop`; the length if there is none.
+#[inline]
 pub(super) fn find_class(bytes: &[u8], from: usize, stop: u8) -> usize {
     let rest = bytes.get(from..).unwrap_or_default();
     from + rest.iter().position(|&b| class(b) & stop != 0).unwrap_or(rest.len())
 }
 
 /// The index of the first byte from `from` on that is no space.
+#[inline]
 pub(super) fn skip_spaces(bytes: &[u8], from: usize) -> usize {
     let rest = bytes.get(from..).unwrap_or_default();
     from + rest.iter().position(|&b| b != b' ').unwrap_or(rest.len())
