@@ -121,6 +121,16 @@ pub fn abort_on_failed_sync(error: &IoError) -> ! {
     end(EXIT_SYNC_FAILED)
 }
 
+/// Ends the process when what failed was a sync: nobody knows then what the device holds.
+pub fn synced<T>(result: super::Result<T>) -> super::Result<T> {
+    if let Err(error) = &result
+        && error.operation == Operation::Sync
+    {
+        abort_on_failed_sync(error);
+    }
+    result
+}
+
 /// Ends the process when the data directory is no longer the one that was locked: what is written from here on would be lost, or
 /// go between the files of somebody else.
 pub fn abort_on_lost_directory(dir: &Path) -> ! {

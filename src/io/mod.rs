@@ -25,7 +25,7 @@ pub mod sim;
 
 pub use error::{
     EXIT_DIRECTORY_LOST, EXIT_SYNC_FAILED, IoError, Operation, abort_on_failed_sync,
-    abort_on_lost_directory,
+    abort_on_lost_directory, synced,
 };
 pub use file::File;
 pub use fs::{DirEntry, Fs, Room};

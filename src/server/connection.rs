@@ -381,9 +381,13 @@ impl Connection {
             }
             End::Wal(error) => {
                 tracing::error!(%peer, %error, "connection ends: its rows cannot be written to the WAL");
-                self.replies.fail("wal_failed");
-                // A FIN after an `err` promises nothing, and lets the reply arrive.
-                end_with_fin(&self.stream).and_then(|()| self.replies.send(&self.stream))
+                if self.replies.fail("wal_failed") {
+                    // A FIN after an `err` promises nothing, and lets the reply arrive.
+                    end_with_fin(&self.stream).and_then(|()| self.replies.send(&self.stream))
+                } else {
+                    metrics::CONNECTIONS_RESET.increment(1);
+                    Ok(())
+                }
             }
             End::Reset(why) => {
                 metrics::CONNECTIONS_RESET.increment(1);

@@ -58,12 +58,14 @@ impl Replies {
         }
     }
 
-    /// Makes every waiting reply a failed one. Nothing may be promised after that.
-    pub(super) fn fail(&mut self, reason: &str) {
+    /// Makes every waiting reply a failed one. Nothing may be promised after that. False when nobody waits for one.
+    pub(super) fn fail(&mut self, reason: &str) -> bool {
+        let is_awaited = !self.waiting.is_empty();
         for request in self.waiting.drain(..) {
             self.out.extend_from_slice(format!("err {} {reason}\n", request.token).as_bytes());
             metrics::acks("err").increment(1);
         }
+        is_awaited
     }
 
     /// Gives the socket as much as it takes now.
@@ -124,7 +126,11 @@ mod tests {
         let mut replies = Replies::default();
         replies.expect([request("a", 1, None), request("b", 2, None)]);
         replies.settle(1);
-        replies.fail("stopped");
+        assert!(replies.fail("stopped"));
+        assert!(
+            !replies.fail("stopped"),
+            "a FIN would be taken for a yes by whoever gets no reply"
+        );
         assert_eq!(&replies.out[..], b"ok a lines=7 rejected=0\nerr b stopped\n");
         assert!(replies.none_waiting());
     }

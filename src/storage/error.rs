@@ -1,6 +1,6 @@
 //! What can go wrong in storage. Nothing here is caused by a row: rows were checked before they were acknowledged.
 
-use crate::io::{self, IoError, Operation, abort_on_failed_sync};
+use crate::io::IoError;
 use crate::types::{ColumnId, SeqTxn, TableId};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -115,14 +115,4 @@ impl From<IoError> for StorageError {
     fn from(error: IoError) -> StorageError {
         StorageError::Io(Arc::new(error))
     }
-}
-
-/// Ends the process when what failed was a sync: nobody knows then what the device holds.
-pub(super) fn synced<T>(result: io::Result<T>) -> io::Result<T> {
-    if let Err(error) = &result
-        && error.operation == Operation::Sync
-    {
-        abort_on_failed_sync(error);
-    }
-    result
 }

@@ -1,12 +1,11 @@
 //! Writes the file of one part, row group by row group.
 
-use super::error::synced;
 use super::gather::{gather_column, gather_values, row_count};
 use super::merge::Span;
 use super::table_schema::{arrow_field, time_field};
 use super::tag_chunk::TagChunk;
 use super::{PartId, PartMeta, StorageError, TableDir, TableSchema};
-use crate::io::{File, IoError};
+use crate::io::{File, IoError, synced};
 use crate::planted::{Bug, is_planted};
 use crate::schema::ColumnDef;
 use crate::types::{ColumnId, ColumnType};

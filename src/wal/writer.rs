@@ -8,7 +8,7 @@ use super::format::{Identity, Seal, put_header, writer_dir};
 use super::ledger::{ClosedSegment, Ledger};
 use super::segment::Segment;
 use super::series::SegmentSeries;
-use crate::io::{File, Fs, IoError, Operation};
+use crate::io::{File, Fs, IoError, Operation, synced};
 use crate::types::{ColumnId, SegmentId, TableId, WriterId};
 use bytes::Bytes;
 use std::path::PathBuf;
@@ -251,7 +251,8 @@ impl WalWriter {
     }
 
     fn create_segment(&self) -> Result<Segment, WalError> {
-        self.fs.create_dir_all(&writer_dir(&self.wal_dir, self.identity.writer))?;
+        // Tried again, it would find the folder there and never sync its name.
+        synced(self.fs.create_dir_all(&writer_dir(&self.wal_dir, self.identity.writer)))?;
         let segment = Segment::create(&self.fs, &self.identity.path(&self.wal_dir))?;
         self.ledger.opened(self.identity.writer, self.identity.segment);
         Ok(segment)

@@ -7,15 +7,15 @@ from harness import wait_until
 
 READER = """
 import duckdb, json, sys
-files = json.loads(sys.argv[1])
+files = json.load(sys.stdin)
 con = duckdb.connect()
-print(json.dumps(con.execute(sys.argv[2], [files]).fetchall(), default=str))
+print(json.dumps(con.execute(sys.argv[1], [files]).fetchall(), default=str))
 """
 SUMS = "SELECT count(*), sum(n), min(n), max(n), count(DISTINCT host), sum(load) FROM {}"
 
 
 def duckdb(python, files, sql):
-    done = subprocess.run([python, "-c", READER, json.dumps(files), sql], capture_output=True, text=True, timeout=120)
+    done = subprocess.run([python, "-c", READER, sql], input=json.dumps(files), capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)[0]
 

@@ -7,10 +7,9 @@ use super::edit::{decode_edits, encode_edits};
 use super::format::{HEADER_LEN, Header, RecordKind, damaged, read};
 use super::state::Undo;
 use super::{CatalogState, Edit};
-use crate::io::{File, Fs};
+use crate::io::{File, Fs, synced};
 use crate::planted::{Bug, is_planted};
 use crate::storage::StorageError;
-use crate::storage::error::synced;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
