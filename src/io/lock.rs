@@ -5,6 +5,12 @@ use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Whoever holds the lock may be on the way out: a killed process that the kernel still takes apart, or a child between fork and
+/// exec, which shares every lock of its parent for a moment.
+const TRIES: u32 = 50;
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// An advisory lock on a folder, held until it is dropped or the process ends; see [`super::Fs::lock`].
 #[derive(Debug)]
@@ -24,12 +30,15 @@ impl DirLock {
     pub(super) fn real(path: &Path) -> io::Result<Option<DirLock>> {
         let file =
             std::fs::OpenOptions::new().write(true).create(true).truncate(false).open(path)?;
-        match rustix::fs::flock(file.as_fd(), rustix::fs::FlockOperation::NonBlockingLockExclusive)
-        {
-            Ok(()) => Ok(Some(DirLock { kind: Kind::Real(file, path.to_owned()) })),
-            Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
-            Err(e) => Err(e.into()),
+        let operation = rustix::fs::FlockOperation::NonBlockingLockExclusive;
+        for _ in 0..TRIES {
+            match rustix::fs::flock(file.as_fd(), operation) {
+                Ok(()) => return Ok(Some(DirLock { kind: Kind::Real(file, path.to_owned()) })),
+                Err(rustix::io::Errno::WOULDBLOCK) => std::thread::sleep(PAUSE),
+                Err(e) => return Err(e.into()),
+            }
         }
+        Ok(None)
     }
 
     pub(super) fn sim(lock: SimLock) -> DirLock {
@@ -44,5 +53,24 @@ impl DirLock {
             (_, Err(e)) => e.kind() != io::ErrorKind::NotFound,
             (Err(_), _) => true,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_is_had_once_and_waited_for_while_its_holder_goes() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lock");
+        let held = DirLock::real(&path).unwrap();
+        assert!(held.is_some());
+        assert!(DirLock::real(&path).unwrap().is_none());
+        std::thread::scope(|scope| {
+            let next = scope.spawn(|| DirLock::real(&path).unwrap().is_some());
+            drop(held);
+            assert!(next.join().unwrap());
+        });
     }
 }
