@@ -11,7 +11,7 @@ use crate::io::{DirLock, Fs};
 use crate::sequencer::{self, Committed, Frame, LogError, Recovered};
 use crate::storage::{Catalog, CatalogState, Edit, PartFile, StorageError, TableDir};
 use crate::types::TableId;
-use crate::wal::SegmentReader;
+use crate::wal::{SegmentReader, WalError};
 use std::path::{Path, PathBuf};
 
 /// Where [`repair`] keeps what it takes away.
@@ -199,7 +199,8 @@ impl CheckReport {
         let mut is_whole = |txn: &Committed| {
             let is_flushed = catalog.is_some_and(|state| txn.seq_txn <= flushed(state, txn.table));
             let Some(identity) = identity else { return is_flushed };
-            is_flushed || verifies(fs, dir, &identity, txn).is_ok()
+            let lost = |error: &WalError| !error.is_unread();
+            is_flushed || !verifies(fs, dir, &identity, txn).is_err_and(|error| lost(&error))
         };
         match sequencer::survey(fs, &log_dir, &mut is_whole) {
             Ok(Some(log)) => {
@@ -302,12 +303,7 @@ impl CheckReport {
     }
 }
 
-fn verifies(
-    fs: &Fs,
-    dir: &Path,
-    identity: &Identity,
-    txn: &Committed,
-) -> Result<(), crate::wal::WalError> {
+fn verifies(fs: &Fs, dir: &Path, identity: &Identity, txn: &Committed) -> Result<(), WalError> {
     let Some(&Frame { writer, segment, offset, len, .. }) = txn.kind.frame() else {
         return Ok(());
     };

@@ -16,7 +16,7 @@ use crate::schema::{Registry, Shape};
 use crate::sequencer::{self, CarriedFrames, Committed, Frame, LogState, Recovered, TxnKind};
 use crate::storage::{Catalog, CatalogState};
 use crate::types::{SegmentId, SeqTxn, TableId, WriterId};
-use crate::wal::{self, SegmentReader};
+use crate::wal::{self, SegmentReader, WalError};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
@@ -58,7 +58,18 @@ pub(super) fn recover(
     }
     let (catalog, state) = Catalog::open(fs, &dir.join("catalog"), identity.uuid, identity.epoch)?;
     let segments = Segments { fs, wal_dir: &wal_dir, identity };
-    let found = sequencer::recover(fs, &log_dir, &mut |txn| segments.is_whole(txn, &state))?;
+    let mut unread = None;
+    let found = sequencer::recover(fs, &log_dir, &mut |txn| {
+        // A frame that cannot be read now is no frame that is lost: nothing may be cut for it.
+        unread.is_some()
+            || segments.is_whole(txn, &state).unwrap_or_else(|error| {
+                unread = Some(error);
+                true
+            })
+    })?;
+    if let Some(error) = unread {
+        return Err(error.into());
+    }
     let (mut log, transactions, carried) = match found {
         Some(Recovered { state, transactions, carried, unsynced, cut }) => {
             if let Some(cut) = cut {
@@ -170,18 +181,29 @@ struct Segments<'a> {
 
 impl Segments<'_> {
     /// Whether a transaction that may never have reached the device is there: its frame verifies, or its rows are in a part.
-    fn is_whole(&self, txn: &Committed, state: &CatalogState) -> bool {
+    ///
+    /// # Errors
+    /// The segment is there and cannot be read.
+    fn is_whole(&self, txn: &Committed, state: &CatalogState) -> Result<bool, WalError> {
         let is_flushed = state.dropped.contains(&txn.table)
             || state.tables.get(&txn.table).is_some_and(|t| txn.seq_txn <= t.flushed_txn);
         let Some(&Frame { writer, segment, offset, len, .. }) = txn.kind.frame() else {
-            return true;
+            return Ok(true);
         };
-        let verifies = || {
-            let reader =
-                SegmentReader::open(self.fs, self.wal_dir, &self.identity.segment(writer, segment));
-            reader.is_ok_and(|reader| reader.frame(offset, len).is_ok())
+        if is_flushed {
+            return Ok(true);
+        }
+        let identity = self.identity.segment(writer, segment);
+        let read = || {
+            // From the device: an earlier life's sync may have failed.
+            self.fs.open_read(&identity.path(self.wal_dir))?.forget_cached()?;
+            SegmentReader::open(self.fs, self.wal_dir, &identity)?.frame(offset, len).map(|_| ())
         };
-        is_flushed || verifies()
+        match read() {
+            Ok(()) => Ok(true),
+            Err(error) if error.is_unread() => Err(error),
+            Err(_) => Ok(false),
+        }
     }
 
     /// Makes segments durable that the log names and that an earlier life may not have synced: what is read from here on must

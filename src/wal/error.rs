@@ -46,6 +46,11 @@ impl WalError {
         matches!(self, WalError::Io(error) if error.is_temporary())
     }
 
+    /// True when the file is there and could not be read, which says nothing of what it holds.
+    pub fn is_unread(&self) -> bool {
+        matches!(self, WalError::Io(error) if !error.is_not_found())
+    }
+
     /// True when the segment's file is not there.
     pub fn is_not_found(&self) -> bool {
         matches!(self, WalError::Io(error) if error.is_not_found())

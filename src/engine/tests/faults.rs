@@ -3,6 +3,7 @@
 use super::world::{Outcome, World};
 use crate::engine::steps::Actor;
 use crate::io::sim::{Ended, Fault, FaultKind, Moment};
+use crate::sequencer::Durability;
 use std::time::Duration;
 
 /// A world whose limits make the history roll, flush, compact and purge.
@@ -155,6 +156,31 @@ fn recovery_may_be_cut_off_at_every_operation_again_and_again() {
         }
         judge(&mut world).unwrap_or_else(|what| panic!("{fault:?}: {what}"));
         if cuts == 0 {
+            return;
+        }
+    }
+}
+
+#[test]
+fn a_frame_that_cannot_be_read_at_a_start_is_not_taken_for_one_that_is_lost() {
+    for nth in 1.. {
+        let mut world = world(3);
+        world.config.sequencer.durability = Durability::NoSync;
+        world.start(&[]).expect("an empty disk");
+        let connection = world.connect();
+        for _ in 0..3 {
+            world.send_rows(connection, 2, false);
+            world.commit_of(connection);
+            world.step(Actor::Sequencer);
+        }
+        world.hear();
+        // A kill: what was acknowledged is with the kernel.
+        world.end(Ended::Killed);
+        world.start(&[Fault { kind: FaultKind::Io, nth, persistent: false }]).expect("a retry");
+        let hits = world.disk.hits();
+        world.end(Ended::Killed);
+        judge(&mut world).unwrap_or_else(|what| panic!("operation {nth}: {what}"));
+        if hits == 0 {
             return;
         }
     }

@@ -79,7 +79,7 @@ fn seeds(usual: u64) -> std::ops::Range<u64> {
     match number("HEADWATER_SIM_SEED") {
         Some(seed) => {
             let log = tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE);
-            log.with_ansi(false).without_time().with_test_writer().init();
+            drop(log.with_ansi(false).without_time().with_test_writer().try_init());
             seed..seed + 1
         }
         None => 0..number("HEADWATER_SIM_SEEDS").map_or(usual, |n: u64| n * usual / SEEDS),
