@@ -2,6 +2,7 @@
 
 use crate::engine::{self, CheckReport};
 use crate::io::Fs;
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -43,9 +44,7 @@ pub struct CheckArgs {
 pub fn inspect(args: &InspectArgs) -> ExitCode {
     match engine::inspect(&Fs::real(), &args.file) {
         Ok(dump) => {
-            for line in &dump.lines {
-                println!("{line}");
-            }
+            dump.lines.iter().for_each(|line| say(line));
             if dump.damage.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
         }
         Err(error) => refuse(&error),
@@ -68,27 +67,30 @@ pub fn check(args: &CheckArgs) -> ExitCode {
     };
     print(&report);
     for line in &done {
-        println!("done: {line}");
+        say(&format!("done: {line}"));
     }
     if report.findings.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 fn print(report: &CheckReport) {
-    for line in &report.summary {
-        println!("{line}");
-    }
+    report.summary.iter().for_each(|line| say(line));
     for finding in &report.findings {
-        println!("DAMAGED: {}", finding.what);
+        say(&format!("DAMAGED: {}", finding.what));
         for lost in &finding.lost {
-            println!("  lost: {lost}");
+            say(&format!("  lost: {lost}"));
         }
-        println!("  way on: {}", finding.way_on);
+        say(&format!("  way on: {}", finding.way_on));
     }
     match report.findings.len() {
-        0 => println!("everything verifies"),
-        1 => println!("1 fault"),
-        n => println!("{n} faults"),
+        0 => say("everything verifies"),
+        1 => say("1 fault"),
+        n => say(&format!("{n} faults")),
     }
+}
+
+/// Prints a line. A reader that has seen enough, as `head` has, is no failure.
+fn say(line: &str) {
+    drop(writeln!(std::io::stdout(), "{line}"));
 }
 
 fn refuse(error: &dyn std::error::Error) -> ExitCode {

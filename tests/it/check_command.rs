@@ -90,3 +90,16 @@ fn a_folder_that_is_not_there_is_no_finding() {
     assert_eq!(missing.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&missing.stderr).contains("not there"));
 }
+
+#[test]
+fn a_reader_that_has_seen_enough_is_no_failure() {
+    let dir = folder();
+    let file = dir.path().join("identity");
+    for args in [["inspect", file.to_str().unwrap()], ["check", dir.path().to_str().unwrap()]] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut command = Command::new(env!("CARGO_BIN_EXE_headwater"));
+        let status = command.args(args).stdout(writer).status().unwrap();
+        assert_eq!(status.code(), Some(0), "{args:?}");
+    }
+}
