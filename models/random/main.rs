@@ -15,12 +15,13 @@ mod schema;
 #[path = "../../src/types/mod.rs"]
 mod types;
 
+#[path = "../../src/metrics"]
 mod metrics {
-    #[path = "../../../src/metrics/families.rs"]
     mod families;
     pub use families::*;
 }
 
+#[path = "../../src/sequencer"]
 mod sequencer {
     mod sync {
         pub(super) use shuttle::sync::Mutex;
@@ -30,38 +31,24 @@ mod sequencer {
         };
         pub(super) use tokio::sync::Notify;
     }
-    #[path = "../../../src/sequencer/commit.rs"]
     mod commit;
-    #[path = "../../../src/sequencer/error.rs"]
     mod error;
-    #[path = "../../../src/sequencer/format.rs"]
     mod format;
-    #[path = "../../../src/sequencer/inbox.rs"]
     mod inbox;
-    #[path = "../../../src/sequencer/intake.rs"]
     mod intake;
-    #[path = "../../../src/sequencer/log.rs"]
     mod log;
-    #[path = "../../../src/sequencer/progress.rs"]
     mod progress;
-    #[path = "../../../src/sequencer/purge.rs"]
     mod purge;
-    #[path = "../../../src/sequencer/receipt.rs"]
     mod receipt;
-    #[path = "../../../src/sequencer/record.rs"]
     mod record;
-    #[path = "../../../src/sequencer/recovery.rs"]
     mod recovery;
-    #[path = "../../../src/sequencer/segments.rs"]
     mod segments;
-    #[path = "../../../src/sequencer/state.rs"]
     mod state;
-    #[path = "../../../src/sequencer/thread.rs"]
     mod thread;
 
     pub(crate) use error::LogError;
     pub(crate) use progress::Progress;
-    pub(crate) use receipt::{Change, Committed, FrameRef, Receipt, Reported, TxnKind};
+    pub(crate) use receipt::{Change, Committed, Frame, FrameRef, Receipt, Reported, TxnKind};
     pub(crate) use recovery::{CarriedFrames, Cut, Recovered, recover};
     pub(crate) use state::{LogState, Sum, TableState};
     pub(crate) use inbox::TurnEnd;

@@ -3,7 +3,7 @@
 use super::fence::Fences;
 use crate::clock::Clock;
 use crate::io::Fs;
-use crate::schema::{Definition, TableDef};
+use crate::schema::{Definition, TableDef, TableOptions};
 use crate::sequencer::{
     Committed, FrameRef, LogState, Progress, Receipt, Sequencer, SequencerConfig, TxnKind, recover,
 };
@@ -77,7 +77,7 @@ fn start(dir: &Path, world: Arc<Mutex<World>>) -> Sequencer {
             assert_eq!(txn.seq_txn, world.last.next(), "numbers are dense");
             world.last = txn.seq_txn;
             let key = match txn.kind {
-                TxnKind::Data { writer, segment, .. } => Some((writer, segment)),
+                TxnKind::Data(frame) => Some((frame.writer, frame.segment)),
                 _ => None,
             };
             if let Some(key) = key {
@@ -222,6 +222,8 @@ fn definition() -> Definition {
         name: "t".into(),
         partition_by: PartitionBy::Day,
         time_column: "time".into(),
+        time_place: u32::MAX,
         created: 0,
+        options: TableOptions::default(),
     })
 }
