@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 /// Print what a file of a data directory holds, damaged or not
 ///
-/// Takes segments (wal/<writer>/<segment>.wal), the transaction log (wal/txnlog/<n>.log), the catalog (catalog/<n>.log), the file
+/// Takes segments (wal/WRITER/SEGMENT.wal), the transaction log (wal/txnlog/N.log), the catalog (catalog/N.log), the file
 /// identity, and parts (tables/.../*.parquet). Every record is printed with its offset; bytes that do not verify are printed as DAMAGED
 /// with their range, and what follows them is printed again as soon as something verifies.
 #[derive(clap::Args, Clone, Debug)]
