@@ -72,8 +72,11 @@ fn start(dir: &TempDir) -> ApplyPool {
     };
     let (wal_dir, tables_dir) = (dir.path().join("wal"), fresh.join("tables"));
     let paths = ApplyPaths { wal_dir, tables_dir, uuid: UUID };
-    ApplyPool::start(config, &fs, &Clock::real(), paths, Arc::new(catalog), &state)
-        .expect("started")
+    let catalog = Arc::new(catalog);
+    let pool =
+        ApplyPool::open(config, &fs, &Clock::real(), paths, catalog, &state).expect("started");
+    pool.spawn();
+    pool
 }
 
 /// Writes commits of consecutive rows to a segment.

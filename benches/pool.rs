@@ -276,8 +276,11 @@ fn start(dir: &TempDir, config: &ApplyConfig) -> ApplyPool {
     let (catalog, state) = Catalog::open(&fs, &fresh.join("catalog"), UUID, 1).expect("new");
     let (wal_dir, tables_dir) = (dir.path().join("wal"), fresh.join("tables"));
     let paths = ApplyPaths { wal_dir, tables_dir, uuid: UUID };
-    ApplyPool::start(config.clone(), &fs, &Clock::real(), paths, Arc::new(catalog), &state)
-        .expect("started")
+    let catalog = Arc::new(catalog);
+    let pool = ApplyPool::open(config.clone(), &fs, &Clock::real(), paths, catalog, &state)
+        .expect("started");
+    pool.spawn();
+    pool
 }
 
 /// One connection: its writer, and the series it has in its segment.

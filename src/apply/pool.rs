@@ -47,23 +47,6 @@ pub struct ApplyPool {
 }
 
 impl ApplyPool {
-    /// Opens the pool and starts its threads.
-    ///
-    /// # Errors
-    /// As [`ApplyPool::open`].
-    pub fn start(
-        config: ApplyConfig,
-        fs: &Fs,
-        clock: &Clock,
-        paths: ApplyPaths,
-        catalog: Arc<Catalog>,
-        state: &CatalogState,
-    ) -> Result<ApplyPool, StorageError> {
-        let pool = ApplyPool::open(config, fs, clock, paths, catalog, state)?;
-        pool.spawn();
-        Ok(pool)
-    }
-
     /// Removes files that the catalog does not name and takes its tables in. Transactions behind `flushed_txn` are then
     /// submitted from the log. Nothing moves before [`ApplyPool::spawn`] starts the threads, or somebody takes the steps.
     ///

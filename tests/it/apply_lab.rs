@@ -215,7 +215,10 @@ fn open(dir: &TempDir, config: &ApplyConfig, clock: &Clock, epoch: u64) -> Apply
         tables_dir: dir.path().join("tables"),
         uuid: UUID,
     };
-    ApplyPool::start(config.clone(), &fs, clock, paths, Arc::new(catalog), &state).unwrap()
+    let catalog = Arc::new(catalog);
+    let pool = ApplyPool::open(config.clone(), &fs, clock, paths, catalog, &state).unwrap();
+    pool.spawn();
+    pool
 }
 
 pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
