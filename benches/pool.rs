@@ -405,6 +405,7 @@ fn value(row: u64, column: u64) -> i64 {
 }
 
 /// User and system time of all threads.
+#[allow(clippy::disallowed_methods, reason = "/proc is no data file")]
 fn cpu_time() -> Duration {
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
     let after = stat.rsplit(')').next().unwrap_or_default();

@@ -3,7 +3,11 @@
 //! `cargo bench --no-default-features --bench promise [-- SECONDS]`. A server process of this build on loopback, its data beside the build (a
 //! temporary folder may be memory); every figure stands beside its yardstick, which is measured before and after it in the same run.
 
-#![allow(clippy::disallowed_methods, reason = "a benchmark measures real time")]
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "a benchmark measures real time and looks at the server's files"
+)]
 
 use headwater::io::{File, Fs};
 use std::io::{BufRead, BufReader, Read, Write};

@@ -15,7 +15,7 @@ import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 COPY = ROOT / "target" / "planted"
-CHECKED = ["src/sequencer/intake.rs", "src/sequencer/inbox.rs", "src/sequencer/progress.rs", "src/apply/progress.rs"]
+CHECKED = ["src/sequencer/intake.rs", "src/sequencer/inbox.rs", "src/sequencer/progress.rs", "src/apply/progress.rs", "src/apply/gate.rs"]
 
 # Name, file, what stands there, what is planted, who must notice.
 MISTAKES = [
@@ -40,6 +40,14 @@ MISTAKES = [
      "exhaustive"),
     ("a suspension wakes nobody", "src/apply/progress.rs",
      "        drop(held);\n        self.moved.notify_waiters();", "        drop(held);", "exhaustive"),
+    ("who changes the gate does not look again", "src/apply/gate.rs",
+     "            fence(Ordering::SeqCst);\n        }", "            return;\n        }", "exhaustive"),
+    ("the gate's count and flag are in no order", "src/apply/gate.rs",
+     "        fence(Ordering::SeqCst);\n        if", "        if", "exhaustive"),
+    ("the gate's flag and count are in no order", "src/apply/gate.rs",
+     "            fence(Ordering::SeqCst);\n        }", "        }", "exhaustive"),
+    ("an open gate wakes nobody", "src/apply/gate.rs",
+     "                self.opened.notify_waiters();", "", "exhaustive"),
     ("a segment goes before its last receipt is numbered", "src/engine/fence.rs",
      "*fence <= published && !is_needed(writer, segment)", "!is_needed(writer, segment)", "random"),
     ("a segment goes before it is flushed", "src/engine/fence.rs",

@@ -1,15 +1,14 @@
 //! The one bound on memory: what tails hold and what is committed and not yet applied.
 
+use super::sync::{AtomicBool, AtomicU64, Mutex, Notify, Ordering, fence};
 use crate::metrics;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
-use tokio::sync::Notify;
+use std::sync::PoisonError;
 
 /// Lets connections read on while memory lasts. It closes past a bound and opens again once an eighth of the bound is
 /// free, so that it does not flutter.
 ///
-/// Counts are exact at rest: what is added is taken away by the same number. They are Relaxed, since nothing else is read because
-/// of them; the flag is Release and pairs with the Acquire in [`Gate::admitted`].
+/// Counts are exact at rest: what is added is taken away by the same number. Counts and flag are Relaxed, since nothing else is read because
+/// of them; what orders them among themselves is in [`Gate::update`].
 #[derive(Debug)]
 pub struct Gate {
     tail_bytes_max: u64,
@@ -44,7 +43,7 @@ impl Gate {
 
     /// True while connections may read on.
     pub fn admitted(&self) -> bool {
-        !self.closed.load(Ordering::Acquire)
+        !self.closed.load(Ordering::Relaxed)
     }
 
     /// Returns once connections may read on.
@@ -133,15 +132,25 @@ impl Gate {
     }
 
     /// Closes or opens by the counts as they are.
+    ///
+    /// Whoever changes the flag looks at the counts once more afterwards, and whoever changes a count looks at the flag afterwards; the
+    /// fences between see to it that one of two who meet sees the other. Otherwise a gate could stay closed with nothing left to open it.
     fn update(&self) {
+        fence(Ordering::SeqCst);
         if self.should_be_closed() == self.closed.load(Ordering::Relaxed) {
             return;
         }
         let _change = self.change.lock().unwrap_or_else(PoisonError::into_inner);
-        let closed = self.should_be_closed();
-        self.closed.store(closed, Ordering::Release);
-        if !closed {
-            self.opened.notify_waiters();
+        loop {
+            let closed = self.should_be_closed();
+            if closed == self.closed.load(Ordering::Relaxed) {
+                return;
+            }
+            self.closed.store(closed, Ordering::Relaxed);
+            if !closed {
+                self.opened.notify_waiters();
+            }
+            fence(Ordering::SeqCst);
         }
     }
 

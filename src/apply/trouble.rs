@@ -113,7 +113,9 @@ impl From<&StorageError> for Trouble {
     fn from(error: &StorageError) -> Trouble {
         let tag = match error {
             StorageError::Io(io) => ErrorTag::of_io(io),
-            StorageError::Parquet { .. } => ErrorTag::CorruptPart,
+            StorageError::Parquet { .. } | StorageError::DamagedPart { .. } => {
+                ErrorTag::CorruptPart
+            }
             _ => ErrorTag::Internal,
         };
         Trouble { tag, message: error.to_string() }

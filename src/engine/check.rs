@@ -1,21 +1,16 @@
-//! A stopped data directory, looked at as a whole: what is damaged, what that costs, and the way on.
-//!
-//! [`check`] changes nothing. [`repair`] first copies what it is about to change into `quarantine/`, so that nothing is gone
-//! that was there; then it cuts the log before its first damaged record, rewrites a lost identity, and takes parts out of the catalog that
-//! cannot be read.
+//! A stopped data directory, looked at as a whole: what is damaged, what that costs, and the way on. Changes nothing.
 
 use super::OpenError;
 use super::identity::Identity;
+use super::layout::{Found, catalog_dir, log_dir, misfits};
+use super::rebuild::rebuild;
 use super::recovery::flushed;
 use crate::io::{DirLock, Fs};
 use crate::sequencer::{self, Committed, Frame, LogError, Recovered};
-use crate::storage::{Catalog, CatalogState, Edit, PartFile, StorageError, TableDir};
+use crate::storage::{Catalog, CatalogState, PartFile, PartId, StorageError, TableDir};
 use crate::types::TableId;
 use crate::wal::{SegmentReader, WalError};
 use std::path::{Path, PathBuf};
-
-/// Where [`repair`] keeps what it takes away.
-const QUARANTINE: &str = "quarantine";
 
 /// One thing that is wrong.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -26,7 +21,7 @@ pub struct Finding {
     pub lost: Vec<String>,
     /// What a start does with it, or what a repair would do.
     pub way_on: String,
-    mend: Mend,
+    pub(super) mend: Mend,
 }
 
 impl Finding {
@@ -38,14 +33,17 @@ impl Finding {
 
 /// How a finding is mended.
 #[derive(Clone, PartialEq, Eq, Debug)]
-enum Mend {
-    /// Not by us: the start deals with it, or only a backup can.
+pub(super) enum Mend {
+    /// Not by us: only a newer release or a backup helps.
     None,
     Identity(Identity),
     Log,
+    Catalog,
     /// The file is kept, for the rows are given up with a statement.
     Keep(PathBuf),
-    Part(TableId, crate::storage::PartId, PathBuf),
+    /// What has this name has no business there.
+    Move(PathBuf),
+    Part(TableId, PartId, PathBuf),
 }
 
 /// What a check came to.
@@ -68,48 +66,7 @@ pub fn check(fs: &Fs, dir: &Path) -> Result<CheckReport, OpenError> {
     look(fs, dir)
 }
 
-/// Looks, and mends what can be mended. What it changes is copied to `quarantine/` first. Returns what was wrong, and what was done.
-///
-/// # Errors
-/// As [`check`], and a copy or a change failed: what was not reached is as it was.
-pub fn repair(fs: &Fs, dir: &Path) -> Result<(CheckReport, Vec<String>), OpenError> {
-    let _lock = lock(fs, dir)?;
-    let report = look(fs, dir)?;
-    let mut done = Vec::new();
-    // Identity first, then the log: the catalog is opened with the one, and must not run ahead of the other.
-    for finding in &report.findings {
-        if let Mend::Identity(identity) = &finding.mend {
-            keep(fs, dir, &dir.join("identity"), &mut done)?;
-            identity.write(fs, dir)?;
-            done.push("wrote a new identity file from the logs' headers".to_owned());
-        }
-    }
-    if report.findings.iter().any(|finding| finding.mend == Mend::Log) {
-        mend_log(fs, dir, &mut done)?;
-    }
-    let mut edits = Vec::new();
-    for finding in &report.findings {
-        match &finding.mend {
-            Mend::Keep(path) => keep(fs, dir, path, &mut done)?,
-            Mend::Part(table, part, path) => {
-                keep(fs, dir, path, &mut done)?;
-                let (remove, add) = (vec![*part], Vec::new());
-                edits.push(Edit::Replace { table: *table, remove, add });
-                done.push(format!("took {} out of the catalog", path.display()));
-            }
-            Mend::None | Mend::Log | Mend::Identity(_) => {}
-        }
-    }
-    if !edits.is_empty() {
-        let identity = Identity::read(fs, dir)?.ok_or(OpenError::Locked(dir.to_owned()))?;
-        let opened = Catalog::open(fs, &dir.join("catalog"), identity.uuid, identity.epoch)?;
-        opened.0.commit(edits)?;
-        opened.0.seal()?;
-    }
-    Ok((report, done))
-}
-
-fn lock(fs: &Fs, dir: &Path) -> Result<DirLock, OpenError> {
+pub(super) fn lock(fs: &Fs, dir: &Path) -> Result<DirLock, OpenError> {
     // Listing tells a wrong path from an empty directory: taking the lock would create a file.
     if !fs.exists(dir)? {
         return Err(OpenError::NoDirectory(dir.to_owned()));
@@ -117,16 +74,28 @@ fn lock(fs: &Fs, dir: &Path) -> Result<DirLock, OpenError> {
     fs.lock(dir)?.ok_or_else(|| OpenError::Locked(dir.to_owned()))
 }
 
-fn look(fs: &Fs, dir: &Path) -> Result<CheckReport, OpenError> {
+pub(super) fn look(fs: &Fs, dir: &Path) -> Result<CheckReport, OpenError> {
     let mut report = CheckReport::default();
-    let identity = report.identity(fs, dir)?;
-    let catalog = report.catalog(fs, dir)?;
-    let log = report.log(fs, dir, catalog.as_ref(), identity)?;
-    if let Some(state) = &catalog {
-        report.parts(fs, dir, state)?;
+    for path in misfits(fs, dir)? {
+        let way_on = "the start is refused; a repair moves it to quarantine/, then looks again";
+        report.add(OpenError::NotAFile(path.clone()), way_on, Mend::Move(path));
     }
-    if let (Some(identity), Some(log)) = (identity, &log) {
-        report.segments(fs, dir, identity, log, catalog.unwrap_or_default());
+    if !report.findings.is_empty() {
+        return Ok(report);
+    }
+    let Some(identity) = report.identity(fs, dir)? else { return Ok(report) };
+    let catalog = report.catalog(fs, dir, &identity)?;
+    let log = report.log(fs, dir, catalog.as_ref(), &identity)?;
+    let state = match (catalog, &log) {
+        (Some(state), _) => {
+            report.parts(fs, dir, &state)?;
+            Some(state)
+        }
+        (None, Some(log)) => report.rebuilt(fs, dir, &identity, log)?,
+        (None, None) => None,
+    };
+    if let (Some(state), Some(log)) = (state, &log) {
+        report.segments(fs, dir, &identity, log, &state);
     }
     Ok(report)
 }
@@ -139,33 +108,56 @@ impl CheckReport {
     }
 
     fn identity(&mut self, fs: &Fs, dir: &Path) -> Result<Option<Identity>, OpenError> {
-        let found = match Identity::read(fs, dir) {
+        let by_log = sequencer::newest_header(fs, &log_dir(dir))?;
+        let by_catalog = Catalog::newest_header(fs, &catalog_dir(dir))?;
+        let named: Vec<_> = by_log.into_iter().chain(by_catalog).collect();
+        let (what, is_there) = match Identity::read(fs, dir) {
+            Ok(Some(found))
+                if named.iter().all(|(uuid, _)| *uuid != found.uuid) && !named.is_empty() =>
+            {
+                let path = dir.join("identity");
+                (format!("{} is of another server than the logs", path.display()), true)
+            }
             Ok(Some(identity)) => {
                 let uuid = uuid::Uuid::from_bytes(identity.uuid);
                 self.summary.push(format!("server {uuid}, start {}", identity.epoch));
                 return Ok(Some(identity));
             }
-            Ok(None) => "there is no identity file".to_owned(),
-            Err(error @ OpenError::Identity { .. }) => error.to_string(),
+            Ok(None) => (OpenError::Missing(dir.join("identity")).to_string(), false),
+            Err(error @ OpenError::Identity { .. }) => (error.to_string(), true),
+            Err(error @ OpenError::FutureIdentity { .. }) => {
+                self.add(error, "use a newer release", Mend::None);
+                return Ok(None);
+            }
             Err(error) => return Err(error),
         };
-        let by_logs = sequencer::newest_header(fs, &dir.join("wal/txnlog"))?;
-        let Some((uuid, epoch)) = by_logs else {
-            if fs.list(&dir.join("catalog"))?.is_empty() {
-                self.summary.push("an empty data directory".to_owned());
+        let Some(&(uuid, _)) = named.first() else {
+            if is_there {
+                let way_on =
+                    "the start is refused; no log is left to say what it was: restore a backup";
+                self.add(what, way_on, Mend::None);
             } else {
-                self.add(found, "restore it from a backup", Mend::None);
+                self.summary.push("an empty data directory".to_owned());
             }
             return Ok(None);
         };
-        let identity = Identity { uuid, epoch };
-        let way_on = "a repair writes it anew from the logs' headers; nothing is lost";
-        self.add(found, way_on, Mend::Identity(identity));
+        let epochs = named.iter().filter(|(named, _)| *named == uuid).map(|(_, epoch)| *epoch);
+        let identity = Identity { uuid, epoch: epochs.max().unwrap_or(0) };
+        let way_on =
+            "the start is refused; a repair writes it anew from the logs' headers; nothing is lost";
+        self.add(what, way_on, Mend::Identity(identity));
         Ok(Some(identity))
     }
 
-    fn catalog(&mut self, fs: &Fs, dir: &Path) -> Result<Option<CatalogState>, OpenError> {
-        match Catalog::survey(fs, &dir.join("catalog")) {
+    fn catalog(
+        &mut self,
+        fs: &Fs,
+        dir: &Path,
+        identity: &Identity,
+    ) -> Result<Option<CatalogState>, OpenError> {
+        let path = catalog_dir(dir);
+        let error = match Catalog::survey(fs, &path, identity.uuid) {
+            Ok(None) if Found::of(fs, dir)?.is_catalog_lost() => OpenError::Missing(path),
             Ok(found) => {
                 let (state, torn_bytes) = found.unwrap_or_default();
                 if torn_bytes > 0 {
@@ -176,16 +168,37 @@ impl CheckReport {
                 }
                 let parts: usize = state.tables.values().map(|table| table.parts.len()).sum();
                 self.summary.push(format!("catalog: {} tables, {parts} parts", state.tables.len()));
-                Ok(Some(state))
+                return Ok(Some(state));
             }
-            Err(StorageError::Io(error)) => Err(StorageError::Io(error).into()),
-            Err(error) => {
-                let way_on = "the start is refused; restore the folder catalog together with tables and wal from a backup. The \
-                    Parquet files below tables/ are whole by themselves and any reader takes them";
-                self.add(error, way_on, Mend::None);
-                Ok(None)
+            Err(StorageError::Io(error)) => return Err(StorageError::Io(error).into()),
+            Err(error @ StorageError::Future { .. }) => {
+                self.add(error, "use a newer release", Mend::None);
+                return Ok(None);
             }
-        }
+            Err(error) => error.into(),
+        };
+        let way_on = "the start is refused; restore a backup, or let a repair write the catalog anew from the records before the \
+            damage, the parts and the log: it keeps what was there in quarantine/";
+        self.add(error, way_on, Mend::Catalog);
+        Ok(None)
+    }
+
+    /// Adds to what is wrong with the catalog what a new one would cost.
+    fn rebuilt(
+        &mut self,
+        fs: &Fs,
+        dir: &Path,
+        identity: &Identity,
+        log: &Recovered,
+    ) -> Result<Option<CatalogState>, OpenError> {
+        let damaged = self.findings.iter_mut().find(|finding| finding.mend == Mend::Catalog);
+        let Some(damaged) = damaged else { return Ok(None) };
+        let rebuilt = rebuild(fs, dir, identity, log)?;
+        damaged.lost = rebuilt.lost;
+        let parts: usize = rebuilt.state.tables.values().map(|table| table.parts.len()).sum();
+        let tables = rebuilt.state.tables.len();
+        self.summary.push(format!("a new catalog would have {tables} tables, {parts} parts"));
+        Ok(Some(rebuilt.state))
     }
 
     fn log(
@@ -193,16 +206,17 @@ impl CheckReport {
         fs: &Fs,
         dir: &Path,
         catalog: Option<&CatalogState>,
-        identity: Option<Identity>,
+        identity: &Identity,
     ) -> Result<Option<Recovered>, OpenError> {
-        let log_dir = dir.join("wal/txnlog");
+        let log_dir = log_dir(dir);
         let mut is_whole = |txn: &Committed| {
-            let is_flushed = catalog.is_some_and(|state| txn.seq_txn <= flushed(state, txn.table));
-            let Some(identity) = identity else { return is_flushed };
+            // Without a catalog nobody knows what is flushed, and so what may be gone.
+            let Some(state) = catalog else { return true };
+            let is_flushed = txn.seq_txn <= flushed(state, txn.table);
             let lost = |error: &WalError| !error.is_unread();
-            is_flushed || !verifies(fs, dir, &identity, txn).is_err_and(|error| lost(&error))
+            is_flushed || !verifies(fs, dir, identity, txn).is_err_and(|error| lost(&error))
         };
-        match sequencer::survey(fs, &log_dir, &mut is_whole) {
+        let error = match sequencer::survey(fs, &log_dir, &identity.uuid, &mut is_whole) {
             Ok(Some(log)) => {
                 self.summary.push(format!("log: {} transactions", log.transactions.len()));
                 if let Some(cut) = &log.cut {
@@ -212,22 +226,29 @@ impl CheckReport {
                         cut.path.display(), cut.bytes
                     ));
                 }
-                Ok(Some(log))
+                return Ok(Some(log));
             }
-            Ok(None) => Ok(None),
-            Err(LogError::Io(error)) => Err(LogError::Io(error).into()),
+            Ok(None) => {
+                let has_tables = catalog.is_some_and(|state| !state.tables.is_empty());
+                if has_tables || Found::of(fs, dir)?.is_log_lost() {
+                    let way_on = "the start is refused; restore a backup, or let a repair begin a new log: it keeps the segments in quarantine/";
+                    let lost = "all rows that are not in parts".to_owned();
+                    self.add(OpenError::Missing(log_dir), way_on, Mend::Log).lost.push(lost);
+                }
+                return Ok(None);
+            }
+            Err(LogError::Io(error)) => return Err(LogError::Io(error).into()),
             Err(error @ LogError::FutureVersion { .. }) => {
                 self.add(error, "use a newer release", Mend::None);
-                Ok(None)
+                return Ok(None);
             }
-            Err(error) => {
-                let way_on = "the start is refused; restore a backup, or let a repair cut the log there: it keeps copies in quarantine/, and what is \
-                    listed as lost is lost";
-                let lost = sequencer::beyond(fs, &log_dir, &error)?;
-                self.add(error, way_on, Mend::Log).lost = lost;
-                Ok(None)
-            }
-        }
+            Err(error) => error,
+        };
+        let way_on = "the start is refused; restore a backup, or let a repair cut the log there: it keeps copies in quarantine/, and what is \
+            listed as lost is lost";
+        let lost = sequencer::beyond(fs, &log_dir, &error)?;
+        self.add(error, way_on, Mend::Log).lost = lost;
+        Ok(None)
     }
 
     fn parts(&mut self, fs: &Fs, dir: &Path, state: &CatalogState) -> Result<(), OpenError> {
@@ -262,26 +283,39 @@ impl CheckReport {
         &mut self,
         fs: &Fs,
         dir: &Path,
-        identity: Identity,
+        identity: &Identity,
         log: &Recovered,
-        catalog: CatalogState,
+        catalog: &CatalogState,
     ) {
         let mut whole = 0;
         for txn in &log.transactions {
             let Some(&Frame { writer, segment, offset, len, rows, .. }) = txn.kind.frame() else {
                 continue;
             };
+            if txn.seq_txn <= flushed(catalog, txn.table) {
+                continue;
+            }
             let carried = log.carried.get(&(writer, segment));
             let is_carried = carried.is_some_and(|frames| {
                 frames.iter().any(|(at, bytes)| {
                     *at <= offset && offset + u64::from(len) <= at + bytes.len() as u64
                 })
             });
-            if txn.seq_txn <= flushed(&catalog, txn.table) || is_carried {
-                continue;
-            }
-            match verifies(fs, dir, &identity, txn) {
+            let path = identity.segment(writer, segment).path(&dir.join("wal"));
+            match verifies(fs, dir, identity, txn) {
                 Ok(()) => whole += 1,
+                Err(error @ WalError::FutureVersion { .. }) => {
+                    self.once(error, "the start is refused; use a newer release", Mend::None);
+                }
+                Err(error @ WalError::Misplaced { .. }) if carried.is_some() => {
+                    let way_on = "the start is refused; a repair moves it to quarantine/, and the next start writes the segment anew from the log";
+                    self.once(error, way_on, Mend::Move(path));
+                }
+                Err(_) if is_carried => {}
+                Err(error) if error.is_unread() => {
+                    let way_on = "what it holds is not known: make it readable, then look again";
+                    self.once(error, way_on, Mend::None);
+                }
                 Err(error) => {
                     let named = log.state.table(txn.table);
                     let (database, name) =
@@ -291,7 +325,6 @@ impl CheckReport {
                         "the server starts and suspends this table only; `ALTER TABLE \"{name}\" RESUME WAL FROM TXN {next}` gives the rows up. A repair keeps a copy of \
                         the segment in quarantine/"
                     );
-                    let path = identity.segment(writer, segment).path(&dir.join("wal"));
                     self.add(error, &way_on, Mend::Keep(path)).lost.push(format!(
                         "{rows} rows of {database:?}.{name:?}, transaction {}",
                         txn.seq_txn
@@ -300,6 +333,14 @@ impl CheckReport {
             }
         }
         self.summary.push(format!("segments: {whole} frames that are not in parts yet are whole"));
+    }
+
+    /// Adds what concerns a whole file, however many transactions run into it.
+    fn once(&mut self, what: WalError, way_on: &str, mend: Mend) {
+        let what = what.to_string();
+        if self.findings.iter().all(|finding| finding.what != what) {
+            self.add(what, way_on, mend);
+        }
     }
 }
 
@@ -310,44 +351,4 @@ fn verifies(fs: &Fs, dir: &Path, identity: &Identity, txn: &Committed) -> Result
     let reader = SegmentReader::open(fs, &dir.join("wal"), &identity.segment(writer, segment))?;
     let frame = reader.frame(offset, len)?;
     frame.decode(&mut crate::wal::SeriesCursor::default()).map(|_| ())
-}
-
-/// Cuts the log until what is left of it is whole.
-fn mend_log(fs: &Fs, dir: &Path, done: &mut Vec<String>) -> Result<(), OpenError> {
-    let log_dir = dir.join("wal/txnlog");
-    // What is cut may name the only frames of its rows.
-    for file in crate::wal::list_segments(fs, &dir.join("wal"))? {
-        let path =
-            dir.join("wal").join(file.writer.to_string()).join(format!("{}.wal", file.segment));
-        keep(fs, dir, &path, done)?;
-    }
-    while let Err(error) = sequencer::survey(fs, &log_dir, &mut |_| true) {
-        let (mut keep_copy, log_dir) = (|path: &Path| keep(fs, dir, path, done), &log_dir);
-        let Some(cut) = sequencer::place_of(&error) else { return Err(error.into()) };
-        for path in sequencer::chunks_from(fs, log_dir, &cut.0)? {
-            keep_copy(&path)?;
-        }
-        done.push(sequencer::cut(fs, log_dir, &cut.0, cut.1)?);
-    }
-    Ok(())
-}
-
-/// Copies a file into the quarantine, durably; one that is not there needs none.
-fn keep(fs: &Fs, dir: &Path, path: &Path, done: &mut Vec<String>) -> Result<(), OpenError> {
-    let bytes = match fs.read(path) {
-        Ok(bytes) => bytes,
-        Err(error) if error.is_not_found() => return Ok(()),
-        Err(error) => return Err(error.into()),
-    };
-    let below = path.strip_prefix(dir).unwrap_or(path);
-    let mut copy = dir.join(QUARANTINE).join(below);
-    let mut attempt = 0;
-    while fs.exists(&copy)? {
-        attempt += 1;
-        copy = dir.join(QUARANTINE).join(format!("{}.{attempt}", below.display()));
-    }
-    fs.create_dir_all(copy.parent().unwrap_or(dir))?;
-    fs.replace(&copy, &bytes)?;
-    done.push(format!("copied {} to {}", path.display(), copy.display()));
-    Ok(())
 }

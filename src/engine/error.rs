@@ -17,14 +17,30 @@ pub enum OpenError {
     /// A file operation failed.
     #[error(transparent)]
     Io(#[from] IoError),
-    /// The identity file is damaged, or of a version that this program does not know.
-    #[error("{}: {what}", path.display())]
+    /// The identity file is damaged.
+    #[error("{} is damaged: {what}; `headwater check --repair` offers the way on", path.display())]
     Identity {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
-        what: String,
+        what: &'static str,
     },
+    /// The identity file was written by a newer release.
+    #[error("{} has format version {version}, this release reads up to {newest}: it was written by a newer headwater, or is damaged; use a newer release, or restore a backup", path.display())]
+    FutureIdentity {
+        /// The file.
+        path: PathBuf,
+        /// Its version.
+        version: u16,
+        /// The newest version that this release reads.
+        newest: u16,
+    },
+    /// Files are there that were never made before this one.
+    #[error("{} is missing, though files are there that come after it; `headwater check --repair` offers the way on", .0.display())]
+    Missing(PathBuf),
+    /// A folder has the name of a file.
+    #[error("{} is a folder, and must be a file; `headwater check --repair` offers the way on", .0.display())]
+    NotAFile(PathBuf),
     /// The catalog, or the folder of the tables, cannot be read.
     #[error(transparent)]
     Catalog(#[from] crate::storage::StorageError),

@@ -37,9 +37,14 @@ impl Identity {
         let path = dir.join("identity");
         match fs.read(&path) {
             Ok(bytes) => match Identity::decode(&bytes) {
+                // Row I3.
                 Ok(identity) => Ok(Some(identity)),
-                Err(what) => Err(OpenError::Identity { path, what }),
+                Err(Fault::Damaged(what)) => Err(OpenError::Identity { path, what }),
+                Err(Fault::Future(version)) => {
+                    Err(OpenError::FutureIdentity { path, version, newest: VERSION })
+                }
             },
+            // Row I1; row I2 was looked for before.
             Err(e) if e.is_not_found() => Ok(None),
             Err(e) => Err(e.into()),
         }
@@ -59,7 +64,10 @@ impl Identity {
                 let uuid = uuid::Uuid::from_bytes(uuid);
                 dump.line(format!("identity, version 1, server {uuid}, start {epoch}"));
             }
-            Err(what) => dump.damaged(0, bytes.len() as u64, what),
+            Err(Fault::Damaged(what)) => dump.damaged(0, bytes.len() as u64, what),
+            Err(Fault::Future(version)) => {
+                dump.damaged(8, 10, format!("format version {version}, from a newer release"));
+            }
         }
         dump
     }
@@ -80,30 +88,46 @@ impl Identity {
         bytes
     }
 
-    fn decode(bytes: &[u8]) -> Result<Identity, String> {
-        let damaged =
-            || "the file is damaged; restore it, or run `headwater check --repair`".to_owned();
+    fn decode(bytes: &[u8]) -> Result<Identity, Fault> {
         let mut from = Take(bytes);
         if from.slice(8) != Some(MAGIC) {
-            return Err("this is no identity file of headwater".to_owned());
+            return Err(Fault::Damaged("it does not begin as an identity does"));
         }
-        let version = from.u16().ok_or_else(damaged)?;
-        if version > VERSION {
-            return Err(format!(
-                "written by a newer headwater (format {version}, this one knows {VERSION}); upgrade to open it"
-            ));
-        }
-        from.u16().ok_or_else(damaged)?;
-        let uuid = from.slice(16).and_then(|b| b.try_into().ok()).ok_or_else(damaged)?;
-        let epoch = from.u64().ok_or_else(damaged)?;
-        let body = &bytes[..bytes.len() - from.0.len()];
-        match from.u32() {
-            Some(crc) if crc == crc32c::crc32c(body) && from.is_empty() => {
-                Ok(Identity { uuid, epoch })
+        match from.u16() {
+            Some(VERSION) => {}
+            // Row I5, unless the checksum says that it was ours: then row I4.
+            Some(version) if version > VERSION && !holds_as_ours(bytes) => {
+                return Err(Fault::Future(version));
             }
-            _ => Err(damaged()),
+            _ => return Err(Fault::Damaged("no version has this number")),
         }
+        let mut take = || {
+            from.u16()?;
+            let uuid = *from.slice(16)?.first_chunk()?;
+            let epoch = from.u64()?;
+            let body = bytes.get(..bytes.len() - from.0.len())?;
+            let is_whole = from.u32()? == crc32c::crc32c(body) && from.is_empty();
+            is_whole.then_some(Identity { uuid, epoch })
+        };
+        // Row I4.
+        take().ok_or(Fault::Damaged("its length or its checksum is wrong"))
     }
+}
+
+/// Why bytes are no identity. Whether it is the identity of these logs, row I6, they know: rows C5 and L5.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Fault {
+    Damaged(&'static str),
+    /// Of this version.
+    Future(u16),
+}
+
+/// Whether the checksum holds once our version is put in.
+fn holds_as_ours(bytes: &[u8]) -> bool {
+    let mut mended = bytes.to_vec();
+    let Some(version) = mended.get_mut(8..10) else { return false };
+    version.copy_from_slice(&VERSION.to_le_bytes());
+    Identity::decode(&mended).is_ok()
 }
 
 #[cfg(test)]
@@ -138,6 +162,8 @@ mod tests {
         }
         let mut future = good;
         future[8] = 2;
-        assert!(Identity::decode(&future).unwrap_err().contains("newer"));
+        assert!(matches!(Identity::decode(&future), Err(Fault::Damaged(_))), "the rest is ours");
+        future[20] ^= 1;
+        assert_eq!(Identity::decode(&future), Err(Fault::Future(2)));
     }
 }

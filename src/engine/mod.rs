@@ -32,6 +32,7 @@
 mod config;
 mod error;
 mod identity;
+mod layout;
 
 mod excerpt;
 mod rejects;
@@ -46,6 +47,8 @@ mod check;
 mod fence;
 mod insert;
 mod inspect;
+mod rebuild;
+mod repair;
 mod statements;
 mod transactions;
 
@@ -62,11 +65,12 @@ mod steps;
 mod tests;
 
 pub use crate::sequencer::Progress;
-pub use check::{CheckReport, Finding, check, repair};
+pub use check::{CheckReport, Finding, check};
 pub use config::{CommitConfig, EngineConfig, LimitsConfig};
 pub use error::{IngestError, OpenError};
 pub use inspect::inspect;
 pub use open::{CloseReport, DEFAULT_DATABASE, Engine};
+pub use repair::repair;
 pub use rows::{Outcome, RowBuilder};
 pub use session::{AckRequest, Ingested, Origin, ReplyCounts, Session};
 #[doc(hidden)]

@@ -2,6 +2,7 @@
 
 use super::housekeeper::Housekeeper;
 use super::identity::Identity;
+use super::layout::examine;
 use super::recovery::{Recovery, recover};
 use super::rejects::RejectLog;
 use super::reports::{ReportWriter, counted, unreported};
@@ -112,6 +113,7 @@ impl Engine {
         let lock = Arc::new(fs.lock(&dir)?.ok_or_else(|| OpenError::Locked(dir.clone()))?);
         // A killed life leaves names and bytes that only the kernel has. Nothing may be built on them before the device has them.
         fs.sync_all(&dir)?;
+        examine(&fs, &dir)?;
         let identity = Identity::next(&fs, &dir)?;
         config.sequencer.reports = config.hook.enabled;
         if config.sequencer.durability != Durability::Sync {

@@ -2,7 +2,7 @@
 //!
 //! The one place that reads WAL and log together. The catalog says what is flushed, the log says what was committed after that; segments
 //! hold the rows, except for frames that only the log carries, which are written back first. What neither names was
-//! never acknowledged and goes.
+//! never acknowledged and goes. The labels in comments are those of the tables in `docs/formats/`.
 
 use super::identity::Identity;
 use super::open::to_apply;
@@ -59,7 +59,7 @@ pub(super) fn recover(
     let (catalog, state) = Catalog::open(fs, &dir.join("catalog"), identity.uuid, identity.epoch)?;
     let segments = Segments { fs, wal_dir: &wal_dir, identity };
     let mut unread = None;
-    let found = sequencer::recover(fs, &log_dir, &mut |txn| {
+    let found = sequencer::recover(fs, &log_dir, &identity.uuid, &mut |txn| {
         // A frame that cannot be read now is no frame that is lost: nothing may be cut for it.
         unread.is_some()
             || segments.is_whole(txn, &state).unwrap_or_else(|error| {
@@ -68,6 +68,7 @@ pub(super) fn recover(
             })
     })?;
     if let Some(error) = unread {
+        // Row L13.
         return Err(error.into());
     }
     let (mut log, transactions, carried) = match found {
@@ -79,12 +80,23 @@ pub(super) fn recover(
             segments.sync(&unsynced)?;
             (state, transactions, carried)
         }
+        None if !state.tables.is_empty() => return Err(OpenError::Missing(log_dir)),
+        // Row L1.
         None => (LogState::new(identity.uuid), Vec::new(), CarriedFrames::new()),
     };
     log.epoch = identity.epoch;
     let registry = registry(config, &state, &log, &transactions);
-    // Row "catalog newer than log". A table whose drop is still to be applied needs no more numbers.
+    // Row L19. A table whose drop is still to be applied needs no more numbers.
     for (id, table) in state.tables.iter().filter(|(id, _)| registry.by_id(**id).is_some()) {
+        if log.table(*id).is_none_or(|known| known.seq_txn < table.flushed_txn) {
+            let (name, flushed) = (&*table.shape.def.name, table.flushed_txn.0);
+            tracing::warn!(
+                table = name,
+                flushed,
+                "the log knows less of the table than the catalog: after a power cut under `async` or `nosync`, or \
+                after a repair, that is as it should be; otherwise the device has lost what it said it kept"
+            );
+        }
         log.at_least(*id, &table.shape.def, table.flushed_txn);
     }
     let pending = pending(transactions, &state);
@@ -229,6 +241,14 @@ impl Segments<'_> {
     ) -> Result<BTreeSet<(WriterId, SegmentId)>, OpenError> {
         let place = |txn: &Committed| txn.kind.frame().map(|frame| (frame.writer, frame.segment));
         let mut needed: BTreeSet<_> = pending.iter().filter_map(place).collect();
+        for &(writer, segment) in &needed {
+            let opened =
+                SegmentReader::open(self.fs, self.wal_dir, &self.identity.segment(writer, segment));
+            if let Err(error @ WalError::FutureVersion { .. }) = opened {
+                // Row S12. Other faults stop a table, once apply comes upon them.
+                return Err(error.into());
+            }
+        }
         for (&(writer, segment), frames) in carried {
             if needed.contains(&(writer, segment)) && !is_planted(Bug::CarriedForgotten) {
                 let identity = self.identity.segment(writer, segment);

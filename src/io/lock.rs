@@ -25,7 +25,6 @@ enum Kind {
     Sim(SimLock),
 }
 
-#[allow(clippy::disallowed_methods, reason = "this is the door")]
 impl DirLock {
     pub(super) fn real(path: &Path) -> io::Result<Option<DirLock>> {
         let file =

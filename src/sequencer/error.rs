@@ -23,7 +23,7 @@ pub enum LogError {
         what: &'static str,
     },
     /// The chunk was written by a newer release.
-    #[error("transaction log {} has format version {version}; this release reads up to {newest}: use a newer release", path.display())]
+    #[error("transaction log {} has format version {version}, this release reads up to {newest}: it was written by a newer headwater, or is damaged; use a newer release, or restore a backup", path.display())]
     FutureVersion {
         /// The chunk.
         path: PathBuf,

@@ -103,8 +103,8 @@ impl ChunkHeader {
         out
     }
 
-    /// Reads the header of the chunk at `path`. The first 64 bytes keep their places for `magic`, `version` and checksum in
-    /// every version, so that a version from the future can be told from damage.
+    /// Reads the header of the chunk at `path`. The version is judged before the checksum, since a later one may have another; a
+    /// version that the checksum contradicts is damage.
     pub(super) fn decode(bytes: &[u8], path: &Path) -> Result<ChunkHeader, LogError> {
         let damaged = |what| LogError::Damaged {
             path: path.to_owned(),
@@ -117,18 +117,22 @@ impl ChunkHeader {
         if take.slice(MAGIC.len()) != Some(MAGIC) {
             return Err(damaged("the header does not begin as one of a transaction log"));
         }
-        let version = take.u16();
+        // Rows L3 and L4.
+        match take.u16().unwrap_or(0) {
+            VERSION => {}
+            _ if ChunkHeader::with_version(bytes).is_some() => {
+                let (path, what) = (path.to_owned(), "the version is not what was written");
+                return Err(LogError::Damaged { path, from: 8, to: 10, what });
+            }
+            version if version > VERSION => {
+                let (path, newest) = (path.to_owned(), VERSION);
+                return Err(LogError::FutureVersion { path, version, newest });
+            }
+            _ => return Err(damaged("no version has this number")),
+        }
         let flags = (take.u8(), take.u8());
         if take.u32() != Some(header_crc(bytes)) {
             return Err(damaged("the header's checksum differs"));
-        }
-        let version = version.unwrap_or(0);
-        if version > VERSION {
-            return Err(LogError::FutureVersion {
-                path: path.to_owned(),
-                version,
-                newest: VERSION,
-            });
         }
         let header = (|| {
             Some(ChunkHeader {
@@ -142,6 +146,18 @@ impl ChunkHeader {
             })
         })();
         header.ok_or_else(|| damaged("the header holds an unknown value"))
+    }
+}
+
+impl ChunkHeader {
+    /// The header in `chunk` with our version in it, where the checksum says that it had that once and has another now.
+    pub(super) fn with_version(chunk: &[u8]) -> Option<[u8; HEADER_BYTES]> {
+        let found = *chunk.first_chunk::<HEADER_BYTES>()?;
+        let mut mended = found;
+        mended[8..10].copy_from_slice(&VERSION.to_le_bytes());
+        let crc = header_crc(&mended).to_le_bytes();
+        let is_ours = found.starts_with(MAGIC) && found[CRC_AT..CRC_AT + 4] == crc;
+        (is_ours && mended != found).then_some(mended)
     }
 }
 

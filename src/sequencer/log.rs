@@ -189,7 +189,7 @@ impl Log {
 }
 
 /// Creates the next chunk, whole or not at all: a chunk under its own name always has its header and checkpoint.
-fn create_chunk(
+pub(super) fn create_chunk(
     fs: &Fs,
     dir: &Path,
     config: &SequencerConfig,

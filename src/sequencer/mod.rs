@@ -66,7 +66,7 @@ pub use inspect::inspect;
 pub use progress::Progress;
 pub use receipt::{Change, Committed, Frame, FrameRef, Receipt, Reported, TxnKind};
 pub use recovery::{CarriedFrames, Cut, Recovered, recover, survey};
-pub use repair::{beyond, chunks_from, cut, newest_header, place_of};
+pub use repair::{begin, beyond, chunks_from, cut, newest_header, place_of};
 pub use state::{LogState, Sum, TableState};
 pub use thread::{Durability, OnCommit, Sequencer, SequencerConfig, SequencerTurns};
 

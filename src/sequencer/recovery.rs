@@ -1,4 +1,4 @@
-//! Reading the log at a start. `docs/formats/txn-log.md` has the decision table; its rows are named in the comments here.
+//! Reading the log at a start. `docs/formats/txn-log.md` has the decision table; its labels stand in the comments here.
 
 use super::format::{
     ChunkHeader, HEADER_BYTES, RecordHeader, RecordKind, Seed, next_record, read_record,
@@ -45,7 +45,8 @@ pub struct Cut {
     pub bytes: u64,
 }
 
-/// Reads the log in `dir`; `None` when there is none. A torn end is cut from the file, durably; nothing else is changed.
+/// Reads the log in `dir` of the server `uuid`; `None` when there is none. A torn end is cut from the file, durably; nothing else is
+/// changed.
 ///
 /// `is_whole` is asked about frames that the log names and that may never have reached the device: those that
 /// `async` and `nosync` wrote after their last sync. It answers true for a frame that verifies and for one whose rows
@@ -56,10 +57,11 @@ pub struct Cut {
 pub fn recover(
     fs: &Fs,
     dir: &Path,
+    uuid: &[u8; 16],
     is_whole: &mut dyn FnMut(&Committed) -> bool,
 ) -> Result<Option<Recovered>, LogError> {
     remove_unfinished(fs, dir)?;
-    read(fs, dir, is_whole, true)
+    read(fs, dir, uuid, is_whole, true)
 }
 
 /// Reads the log as [`recover`] does, and changes nothing.
@@ -69,14 +71,16 @@ pub fn recover(
 pub fn survey(
     fs: &Fs,
     dir: &Path,
+    uuid: &[u8; 16],
     is_whole: &mut dyn FnMut(&Committed) -> bool,
 ) -> Result<Option<Recovered>, LogError> {
-    read(fs, dir, is_whole, false)
+    read(fs, dir, uuid, is_whole, false)
 }
 
 fn read(
     fs: &Fs,
     dir: &Path,
+    uuid: &[u8; 16],
     is_whole: &mut dyn FnMut(&Committed) -> bool,
     may_cut: bool,
 ) -> Result<Option<Recovered>, LogError> {
@@ -86,7 +90,7 @@ fn read(
         let path = chunk_path(dir, *number);
         let bytes = Bytes::from(fs.read_from_device(&path)?);
         let header = ChunkHeader::decode(&bytes, &path)?;
-        let reading = reading.get_or_insert_with(|| Reading::new(&header));
+        let reading = reading.get_or_insert_with(|| Reading::new(uuid, &header));
         let chunk = Chunk { path, bytes, header, is_last: n + 1 == chunks.len() };
         reading.chunk(&chunk, *number, is_whole)?;
         if chunk.is_last {
@@ -100,7 +104,7 @@ fn read(
     Ok(reading.map(Reading::finish))
 }
 
-/// Row "unfinished chunk": what a creation left.
+/// Row L2: what a creation left.
 fn remove_unfinished(fs: &Fs, dir: &Path) -> Result<(), LogError> {
     for entry in fs.list(dir)?.iter().filter(|entry| entry.name.ends_with(".tmp")) {
         fs.remove(&dir.join(&entry.name))?;
@@ -113,7 +117,7 @@ fn list_chunks(fs: &Fs, dir: &Path) -> Result<Vec<u64>, LogError> {
     let mut chunks = chunk_numbers(fs, dir)?;
     chunks.sort_unstable();
     for pair in chunks.windows(2) {
-        // Row "missing chunk".
+        // Row L6.
         if pair[0] + 1 != pair[1] {
             return Err(LogError::MissingChunk { path: chunk_path(dir, pair[0] + 1) });
         }
@@ -155,18 +159,19 @@ impl Chunk {
             records.push(Record { header: view.header, offset: at, body });
             at = view.end;
         }
+        // A whole seal is row L15, one that does not verify row L16: no row lies in it.
         let sealed = records.last().is_some_and(|last| last.header.kind == RecordKind::Seal);
         let after = std::iter::successors(next_record(&self.bytes, at, seed), |(found, _)| {
             next_record(&self.bytes, *found, seed)
         })
         .find(|(_, view)| view.header.durable > at as u64);
         if let Some((next, _)) = after {
-            // Row "damage before a synced point": a later record says that these bytes had been synced.
+            // Row L8: a later record says that these bytes had been synced.
             return Err(self.damaged(at..next, "a record does not verify, and later ones do"));
         }
         let must_be_whole = sealed || !self.is_last;
         if records.is_empty() || (must_be_whole && at < self.bytes.len()) {
-            // Rows "damage in a sealed log", "damage in a chunk that is not the last", "damaged checkpoint".
+            // Rows L7 and L9.
             return Err(self.damaged(at..self.bytes.len(), "a record does not verify"));
         }
         Ok((records, at))
@@ -202,8 +207,8 @@ struct Reading {
 }
 
 impl Reading {
-    fn new(first: &ChunkHeader) -> Reading {
-        let mut state = LogState::new(first.uuid);
+    fn new(uuid: &[u8; 16], first: &ChunkHeader) -> Reading {
+        let mut state = LogState::new(*uuid);
         state.ordinal = first.ordinal;
         Reading {
             state,
@@ -224,7 +229,7 @@ impl Reading {
     ) -> Result<(), LogError> {
         let foreign = |what| Err(LogError::Foreign { path: chunk.path.clone(), what });
         let header = &chunk.header;
-        // Row "foreign chunk".
+        // Row L5.
         if header.uuid != self.state.uuid {
             return foreign("it names another server");
         }
@@ -250,13 +255,13 @@ impl Reading {
                 && record.body.end as u64 > mark;
             let asked = doubtful.then_some(&mut *is_whole);
             if !self.record(chunk, record, asked, &mut in_use)? {
-                // Row "frame lost beyond the mark".
+                // Row L12.
                 self.cut_at = Some(record.offset);
                 break;
             }
         }
         if self.cut_at.is_none() && end < chunk.bytes.len() {
-            // Rows "zero tail" and "torn tail".
+            // Rows L10 and L11.
             self.cut_at = Some(end);
         }
         self.state.chunks.push(in_use);
@@ -272,6 +277,7 @@ impl Reading {
         in_use: &mut ChunkUse,
     ) -> Result<bool, LogError> {
         let damaged = |what| chunk.damaged(record.offset..record.body.end, what);
+        // Row L14, here and below.
         if record.header.ordinal != self.state.ordinal {
             return Err(damaged("the record is not the next one"));
         }

@@ -1,9 +1,10 @@
-//! The way on from a damaged log: what lies beyond the damage, and cutting the log before it.
+//! The way on from a damaged log: what lies beyond the damage, cutting the log before it, and beginning a new one where none is left.
 
 use super::LogError;
 use super::format::{ChunkHeader, HEADER_BYTES, RecordKind, Seed, next_record, read_record};
-use super::log::{chunk_numbers, chunk_path};
+use super::log::{chunk_numbers, chunk_path, create_chunk};
 use super::record::Batch;
+use super::{LogState, SequencerConfig};
 use crate::io::Fs;
 use crate::types::{SeqTxn, TableId};
 use bytes::Bytes;
@@ -31,11 +32,17 @@ pub fn chunks_from(fs: &Fs, dir: &Path, path: &Path) -> Result<Vec<PathBuf>, Log
 }
 
 /// Ends the log after `len` bytes of the chunk at `path`: what follows goes, durably, and with it a chunk of which no whole checkpoint
-/// would be left. Says what was done.
+/// would be left. Where only the version of the chunk's header is wrong, that is put right instead. Says what was done.
 ///
 /// # Errors
 /// A file operation failed. Done again, it goes on.
 pub fn cut(fs: &Fs, dir: &Path, path: &Path, len: u64) -> Result<String, LogError> {
+    if let Some(header) = misversioned(fs, path)? {
+        let file = fs.open(path)?;
+        file.write_all_at(&header, 0)?;
+        file.sync_data()?;
+        return Ok(format!("wrote the version of {} anew", path.display()));
+    }
     let mut chunks = chunks_from(fs, dir, path)?;
     let mut said = format!("ended the log before {}", path.display());
     if chunks.first().is_some_and(|first| first == path) && holds_checkpoint(fs, path, len)? {
@@ -55,6 +62,26 @@ pub fn cut(fs: &Fs, dir: &Path, path: &Path, len: u64) -> Result<String, LogErro
     Ok(said)
 }
 
+/// Begins a log that knows nothing, for the server `uuid` in its start `epoch`: what the catalog has comes
+/// before what it will number. Its time of creation is not known to anybody.
+///
+/// # Errors
+/// A file operation failed.
+pub fn begin(fs: &Fs, dir: &Path, uuid: &[u8; 16], epoch: u64) -> Result<(), LogError> {
+    fs.create_dir_all(dir)?;
+    let mut state = LogState { epoch, ..LogState::new(*uuid) };
+    create_chunk(fs, dir, &SequencerConfig::default(), &mut state, 0)?;
+    Ok(())
+}
+
+/// The header that the chunk at `path` should have, where it differs in its version alone.
+fn misversioned(fs: &Fs, path: &Path) -> Result<Option<[u8; HEADER_BYTES]>, LogError> {
+    if !fs.exists(path)? {
+        return Ok(None);
+    }
+    Ok(ChunkHeader::with_version(&fs.read(path)?))
+}
+
 fn holds_checkpoint(fs: &Fs, path: &Path, len: u64) -> Result<bool, LogError> {
     let bytes = fs.read(path)?;
     let bytes = bytes.get(..usize::try_from(len).unwrap_or(usize::MAX)).unwrap_or(&bytes);
@@ -69,6 +96,9 @@ fn holds_checkpoint(fs: &Fs, path: &Path, len: u64) -> Result<bool, LogError> {
 /// A chunk cannot be read.
 pub fn beyond(fs: &Fs, dir: &Path, error: &LogError) -> Result<Vec<String>, LogError> {
     let Some((path, from)) = place_of(error) else { return Ok(Vec::new()) };
+    if misversioned(fs, &path)?.is_some() {
+        return Ok(vec!["nothing: only the version in the header is wrong".to_owned()]);
+    }
     let mut lost: BTreeMap<TableId, (SeqTxn, SeqTxn, u64)> = BTreeMap::new();
     for chunk in chunks_from(fs, dir, &path)? {
         let bytes = Bytes::from(fs.read(&chunk)?);

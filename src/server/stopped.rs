@@ -14,7 +14,7 @@ use std::time::Duration;
 /// # Errors
 /// One line that says why: a server runs on the folder, it is none, or it cannot be read.
 pub fn open_stopped(dir: &Path) -> Result<Arc<Engine>, String> {
-    if !dir.join("wal").is_dir() {
+    if !Fs::real().exists(&dir.join("wal")).unwrap_or(false) {
         return Err(format!("{} is no data directory", dir.display()));
     }
     let args = SettingsArgs {

@@ -39,7 +39,7 @@ pub enum StorageError {
         fault: &'static str,
     },
     /// A catalog file was written by a later version of this program.
-    #[error("catalog {} has format version {version}, this program reads up to {}", path.display(), super::catalog::VERSION)]
+    #[error("catalog {} has format version {version}, this release reads up to {}: it was written by a newer headwater, or is damaged; use a newer release, or restore a backup", path.display(), super::catalog::VERSION)]
     Future {
         /// The file.
         path: PathBuf,
@@ -47,7 +47,7 @@ pub enum StorageError {
         version: u16,
     },
     /// A catalog file belongs to another server's data directory.
-    #[error("catalog {} belongs to another data directory", path.display())]
+    #[error("catalog {} belongs to another data directory; `headwater check --repair` offers the way on", path.display())]
     Foreign {
         /// The file.
         path: PathBuf,

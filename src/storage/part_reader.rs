@@ -53,6 +53,7 @@ impl PartFile {
     /// # Errors
     /// It cannot be opened or measured.
     pub fn open(fs: &Fs, path: &Path) -> Result<PartFile, StorageError> {
+        // Row P3 fails here, row P4 where the folder is read.
         let file = fs.open_read(path)?;
         let len = file.len()?;
         Ok(PartFile { file: Arc::new(file), len })
@@ -63,6 +64,15 @@ impl PartFile {
     /// # Errors
     /// The file differs, or cannot be read.
     pub fn verify(&self, meta: &PartMeta) -> Result<(), StorageError> {
+        if self.len == meta.bytes && self.crc()? == meta.crc {
+            return Ok(());
+        }
+        // Row P2.
+        Err(StorageError::DamagedPart { path: self.file.path().to_owned() })
+    }
+
+    /// The checksum of the whole file.
+    pub(super) fn crc(&self) -> Result<u32, StorageError> {
         let mut buffer = vec![0; 1 << 20];
         let (mut at, mut crc) = (0, 0);
         while at < self.len {
@@ -71,10 +81,7 @@ impl PartFile {
             crc = crc32c::crc32c_append(crc, &buffer[..len]);
             at += len as u64;
         }
-        if (self.len, crc) == (meta.bytes, meta.crc) {
-            return Ok(());
-        }
-        Err(StorageError::DamagedPart { path: self.file.path().to_owned() })
+        Ok(crc)
     }
 
     fn read(&self, at: u64, len: usize) -> Result<Bytes, ParquetError> {
@@ -198,6 +205,6 @@ impl PartReader {
     }
 }
 
-fn general(message: &str) -> ParquetError {
+pub(super) fn general(message: &str) -> ParquetError {
     ParquetError::General(message.to_owned())
 }

@@ -7,7 +7,7 @@ use super::tag_chunk::TagChunk;
 use super::{PartId, PartMeta, StorageError, TableDir, TableSchema};
 use crate::io::{File, IoError, synced};
 use crate::planted::{Bug, is_planted};
-use crate::schema::ColumnDef;
+use crate::schema::{ColumnDef, Shape};
 use crate::types::{ColumnId, ColumnType};
 use arrow::array::{ArrayRef, TimestampNanosecondArray};
 use arrow::datatypes::{FieldRef, Schema};
@@ -306,6 +306,16 @@ fn compression() -> Result<Compression, ParquetError> {
     Ok(Compression::ZSTD(ZstdLevel::try_new(ZSTD_LEVEL)?))
 }
 
+fn encoded(shape: &Shape) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    shape.encode(&mut bytes);
+    bytes
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// What the footer says, enough to rebuild the catalog's entry from the part alone; see `docs/formats/part.md`.
 fn properties(
     schema: &TableSchema,
@@ -324,6 +334,7 @@ fn properties(
         ("headwater.first_txn", id.first_txn.to_string()),
         ("headwater.last_txn", id.last_txn.to_string()),
         ("headwater.level", id.level.to_string()),
+        ("headwater.shape", hex(&encoded(schema.shape()))),
     ];
     let footer = footer.map(|(key, value)| KeyValue::new(key.to_owned(), value));
     let time = ColumnPath::from(vec![def.time_column.to_string()]);

@@ -70,7 +70,7 @@ impl Drop for TableDir {
     }
 }
 
-/// Removes files and folders below `tables` that the catalog does not name: parts of flushes and compactions that were cut
+/// Removes files and folders below `tables` that the catalog does not name, row P1 of `docs/formats/part.md`: parts of flushes and compactions that were cut
 /// off, and of tables that are gone. Returns how many files and folders went. At a start only.
 ///
 /// # Errors

@@ -431,3 +431,97 @@ fn many_one_row_commits_leave_few_runs() {
     assert_eq!(tail.bytes(), bytes + tail.series().bytes());
     assert!(tail.retain(|_| false).is_empty());
 }
+
+/// Where the golden part of version 1 is, below the folder that stands for its table's.
+const GOLDEN: &str = "tests/fixtures/part-v1/hw_day=1970-01-01/part-5-6-0-0.parquet";
+
+/// Every type with and without values, rows of two transactions that meet in time, and tags that not every row has.
+fn golden_part(dir: &Arc<TableDir>) -> Arc<Part> {
+    let series = Arc::new(SeriesSet::default());
+    let text = |text: &str| Some(text.to_owned());
+    let first = [
+        Row {
+            time: 1,
+            host: text("a"),
+            float: Some(-0.5),
+            integer: Some(i64::MIN),
+            ..Row::default()
+        },
+        Row {
+            time: 3,
+            host: text("b"),
+            region: text("z\u{fc}rich"),
+            unsigned: Some(u64::MAX),
+            boolean: Some(true),
+            text: text(""),
+            array: Some(vec![1, 2]),
+            ..Row::default()
+        },
+    ];
+    let second = [
+        Row { time: 2, region: text("z\u{fc}rich"), text: text("l\u{e4}nger"), ..Row::default() },
+        Row {
+            time: 3,
+            host: text("a"),
+            boolean: Some(false),
+            array: Some(vec![]),
+            ..Row::default()
+        },
+    ];
+    write(dir, &[run_of(&first, &series, 5), run_of(&second, &series, 6)], &series)
+}
+
+/// What a part says, but for what depends on the library that wrote it.
+fn outline(path: &Path) -> Vec<String> {
+    let footer = footer(path);
+    let meta = footer.metadata().file_metadata();
+    let pairs = meta.key_value_metadata().unwrap().iter();
+    let mut outline: Vec<String> =
+        pairs.map(|p| format!("{} = {}", p.key, p.value.as_deref().unwrap_or(""))).collect();
+    outline.sort();
+    for column in meta.schema_descr().columns() {
+        outline.push(format!("{:?}", column.self_type()));
+    }
+    for group in footer.metadata().row_groups() {
+        let compression = group.columns().iter().map(|column| column.compression());
+        outline.push(format!("{:?}", compression.collect::<Vec<_>>()));
+        outline.push(format!("{} rows, {:?}", group.num_rows(), group.sorting_columns()));
+    }
+    outline
+}
+
+/// A change of what is compared here is a change of the format: it needs a new version, a new file beside this one, and a line in the
+/// changelog.
+#[test]
+fn a_part_is_written_as_the_golden_file_of_version_1_and_that_one_is_read() {
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join(GOLDEN);
+    let Place { dir, _temporary } = place();
+    let part = golden_part(&dir);
+    assert_eq!(outline(&part.path()), outline(&golden));
+    let rows = read_part(&golden);
+    assert_eq!(read_part(&part.path()), rows);
+    let expect = [
+        (1, Some("a"), None),
+        (2, None, Some("l\u{e4}nger")),
+        (3, Some("b"), Some("")),
+        (3, Some("a"), None),
+    ];
+    let seen: Vec<_> =
+        rows.iter().map(|row| (row.time, row.host.as_deref(), row.text.as_deref())).collect();
+    assert_eq!(seen, expect);
+    assert_eq!((rows[0].integer, rows[2].unsigned), (Some(i64::MIN), Some(u64::MAX)));
+    let found = read_back(&Fs::real(), &golden).unwrap();
+    assert_eq!((found.meta.id, found.meta.rows), (part.meta().id, 4));
+    assert_eq!((found.meta.min_time, found.meta.max_time), (1, 3));
+    assert_eq!(found.meta.columns, part.meta().columns);
+    assert_eq!(found.shape, *schema().shape());
+}
+
+#[test]
+#[ignore = "writes the golden file of a new version"]
+fn write_the_golden_part() {
+    let Place { dir, _temporary } = place();
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join(GOLDEN);
+    std::fs::create_dir_all(golden.parent().unwrap()).unwrap();
+    std::fs::copy(golden_part(&dir).path(), golden).unwrap();
+}

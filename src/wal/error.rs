@@ -23,7 +23,7 @@ pub enum WalError {
         what: &'static str,
     },
     /// A newer release wrote the segment.
-    #[error("segment {} has format version {found}; this release reads up to {newest}", path.display())]
+    #[error("segment {} has format version {found}, this release reads up to {newest}: it was written by a newer headwater, or is damaged; use a newer release, or restore a backup", path.display())]
     FutureVersion {
         /// The segment.
         path: PathBuf,
@@ -46,9 +46,13 @@ impl WalError {
         matches!(self, WalError::Io(error) if error.is_temporary())
     }
 
-    /// True when the file is there and could not be read, which says nothing of what it holds.
+    /// True when the file is there and could not be read, by this release at least, which says nothing of what it holds.
     pub fn is_unread(&self) -> bool {
-        matches!(self, WalError::Io(error) if !error.is_not_found())
+        match self {
+            WalError::Io(error) => !error.is_not_found(),
+            WalError::FutureVersion { .. } => true,
+            WalError::Damaged { .. } | WalError::Misplaced { .. } => false,
+        }
     }
 
     /// True when the segment's file is not there.

@@ -103,10 +103,13 @@ pub(super) fn check_header(bytes: &[u8], identity: &Identity) -> Result<u64, Hea
     if take.slice(MAGIC.len()) != Some(&MAGIC) {
         return Err(HeaderFault::Damaged("it does not begin as a segment does"));
     }
-    // Before the checksum: a later version may keep its checksum elsewhere.
+    // Before the checksum: a later version may keep its checksum elsewhere. Row S12, unless the checksum says that it was ours.
     match take.u16() {
-        Some(version) if version > VERSION => return Err(HeaderFault::FutureVersion(version)),
         Some(VERSION) => {}
+        _ if held_identity(&with_version(header)).is_some() => {
+            return Err(HeaderFault::Damaged("the version is not what was written"));
+        }
+        Some(version) if version > VERSION => return Err(HeaderFault::FutureVersion(version)),
         _ => return Err(HeaderFault::Damaged("no version has this number")),
     }
     let (held, epoch, crc) = take_fields(&mut take).ok_or(short)?;
@@ -114,6 +117,13 @@ pub(super) fn check_header(bytes: &[u8], identity: &Identity) -> Result<u64, Hea
         return Err(HeaderFault::Damaged("the header's checksum does not hold"));
     }
     if held == *identity { Ok(epoch) } else { Err(HeaderFault::Misplaced) }
+}
+
+/// A header with our version in it.
+fn with_version(header: &[u8; HEADER_LEN]) -> [u8; HEADER_LEN] {
+    let mut mended = *header;
+    mended[8..10].copy_from_slice(&VERSION.to_le_bytes());
+    mended
 }
 
 /// Takes what follows the version: which segment, its epoch, the checksum.
@@ -303,10 +313,12 @@ mod tests {
     }
 
     #[test]
-    fn a_version_from_the_future_is_named_whatever_follows_it() {
+    fn a_version_from_the_future_is_named_whatever_follows_it_but_our_own_checksum() {
         let mut header = Vec::new();
         put_header(&mut header, &HERE, 42);
         header[8] = 2;
+        assert!(matches!(check_header(&header, &HERE), Err(HeaderFault::Damaged(_))));
+        header[30] ^= 1;
         assert_eq!(check_header(&header, &HERE), Err(HeaderFault::FutureVersion(2)));
     }
 

@@ -49,8 +49,10 @@ impl SegmentReader {
     /// # Errors
     /// [`WalError::Io`] when it is not there or cannot be mapped; the others when its header is not what it should be.
     pub fn open(fs: &Fs, wal_dir: &Path, identity: &Identity) -> Result<SegmentReader> {
+        // Row S7 is a file that is not there.
         let file = fs.open_read(&identity.path(wal_dir))?;
         let len = file.len()?;
+        // Rows S10, S11 and S12.
         let damaged = |what| damage(file.path(), 0..HEADER_LEN as u64, what);
         if len < HEADER_LEN as u64 {
             return Err(damaged("the header is cut short"));
@@ -79,7 +81,7 @@ impl SegmentReader {
         self.file.path()
     }
 
-    /// The frame at a place that a receipt or the log named.
+    /// The frame at a place that a receipt or the log named: row S1. What lies elsewhere, rows S2, S3 and S4, nobody asks for.
     ///
     /// # Errors
     /// [`WalError::Damaged`] when no whole frame of this length is there.
@@ -123,6 +125,7 @@ impl SegmentReader {
         if verifies(prefix.bytes(&map, offset), self.seed, offset) {
             Ok((map, prefix))
         } else {
+            // Row S6.
             Err(self.damage(offset, prefix.len, "the record's checksum does not hold"))
         }
     }
@@ -240,7 +243,7 @@ impl FrameView<'_> {
         let mut header = self.header;
         let mut offset = self.offset;
         while known < header.first_series {
-            // Offsets fall strictly, so that no chain runs for ever.
+            // Row S8. Offsets fall strictly, so that no chain runs for ever.
             if header.chain == 0 || header.chain >= offset {
                 return Err(self.damage("the frame does not say where its series are defined"));
             }

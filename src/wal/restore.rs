@@ -28,9 +28,11 @@ pub fn restore(
     let path = identity.path(wal_dir);
     let file = if fs.exists(&path)? { fs.open(&path)? } else { fs.create(&path)? };
     match header_of(&file, identity)? {
-        // Written again even where it is good: after a failed sync only the kernel may have it.
+        // Row S5. Written again even where it is good: after a failed sync only the kernel may have it.
         Ok(epoch) => write_header(&file, identity, epoch)?,
+        // Row S9.
         Err(HeaderFault::Damaged(_)) => write_header(&file, identity, epoch)?,
+        // Row S13.
         Err(HeaderFault::Misplaced) => return Err(WalError::Misplaced { path }),
         Err(HeaderFault::FutureVersion(found)) => {
             return Err(WalError::FutureVersion { path, found, newest: VERSION });

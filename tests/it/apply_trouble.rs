@@ -40,6 +40,23 @@ fn a_damaged_frame_suspends_its_table_and_no_other() {
 }
 
 #[test]
+fn a_mistake_of_ours_in_a_worker_stops_its_table_and_no_other() {
+    let mut lab = Lab::new(quiet());
+    let (table, other) = (lab.create(1), lab.create(2));
+    lab.write(table, 0);
+    // No log has a table created twice: a worker that comes upon it panics.
+    let def = lab.applied(table).schema.def().clone();
+    let txn = lab.commit(table, TxnKind::Create(def));
+    let progress = lab.pool().progress(table).unwrap();
+    let trouble = block_on(progress.wait_applied(txn)).unwrap_err();
+    assert_eq!(trouble.tag, ErrorTag::Internal);
+    assert_eq!(lab.pool().resume(table, None), Err(ResumeError::InDoubt));
+    lab.write(other, 0);
+    check_whole(&lab.flush(other));
+    check_whole(&lab.snapshot(table));
+}
+
+#[test]
 fn a_missing_segment_suspends_its_table() {
     let mut lab = Lab::new(quiet());
     let table = lab.create(1);

@@ -85,6 +85,43 @@ fn a_damaged_log_is_named_with_what_is_lost_and_the_server_starts_after_a_repair
 }
 
 #[test]
+fn a_damaged_or_lost_catalog_is_made_anew_and_the_server_starts_with_all_rows() {
+    let spoils: [fn(&Path); 3] = [
+        |catalog| std::fs::remove_dir_all(catalog).unwrap(),
+        |catalog| turn_over(&newest(catalog), 20),
+        |catalog| turn_over(&newest(catalog), 60),
+    ];
+    for spoil in spoils {
+        let dir = folder();
+        let open = || Engine::open(EngineConfig::new(dir.path()), Fs::real(), Clock::real());
+        assert!(open().unwrap().close(std::time::Duration::from_secs(60)).flushed);
+        spoil(&dir.path().join("catalog"));
+        let refused = open().unwrap_err().to_string();
+        assert!(refused.contains("catalog") && refused.contains("check --repair"), "{refused}");
+        let checked = headwater(&["check"], dir.path());
+        assert_eq!(checked.status.code(), Some(1));
+        assert!(text(&checked).contains("a new catalog would have 2 tables"), "{}", text(&checked));
+        let repaired = headwater(&["check", "--repair"], dir.path());
+        let said = "\"t\" into a new catalog: 1 parts, 5 rows";
+        assert!(text(&repaired).contains(said), "{}", text(&repaired));
+        assert_eq!(headwater(&["check"], dir.path()).status.code(), Some(0));
+        let engine = open().unwrap();
+        assert_eq!(engine.snapshot(DEFAULT_DATABASE, "t").unwrap().rows(), 5);
+    }
+}
+
+/// The file whose name comes last.
+fn newest(folder: &Path) -> PathBuf {
+    std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).max().unwrap()
+}
+
+fn turn_over(path: &Path, at: usize) {
+    let mut bytes = std::fs::read(path).unwrap();
+    bytes[at] ^= 0x10;
+    std::fs::write(path, bytes).unwrap();
+}
+
+#[test]
 fn a_folder_that_is_not_there_is_no_finding() {
     let missing = headwater(&["check"], Path::new("/nonexistent/data"));
     assert_eq!(missing.status.code(), Some(2));

@@ -1,6 +1,11 @@
 //! All integration tests, in one binary, since each binary links the whole server.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "a test looks at files and clocks from outside"
+)]
 
 mod allocations;
 mod apply_flush;

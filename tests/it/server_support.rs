@@ -1,7 +1,6 @@
 //! A server process of a test's own, and the clients that talk to it.
 
 #![allow(unreachable_pub, reason = "shared by the modules of one test binary")]
-#![allow(clippy::disallowed_methods, reason = "a test waits by the real clock")]
 
 use arrow::array::RecordBatch;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;

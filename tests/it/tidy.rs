@@ -164,6 +164,81 @@ fn the_project_stands_alone() {
     assert!(faults.is_empty(), "\n{}", faults.join("\n"));
 }
 
+#[test]
+fn every_row_of_a_recovery_table_stands_in_the_code_and_in_a_test() {
+    let docs = files(&root().join("docs/formats"));
+    let rows = docs.iter().flat_map(|path| {
+        let rows: Vec<String> =
+            read(path).lines().filter_map(|line| line.strip_prefix("| ")).filter_map(row).collect();
+        rows
+    });
+    let documented: Vec<String> = rows.collect();
+    let distinct: BTreeSet<&String> = documented.iter().collect();
+    assert_eq!(documented.len(), distinct.len(), "two rows have one label: {documented:?}");
+    let (mut coded, mut tested) = (BTreeSet::new(), BTreeSet::new());
+    for (path, text) in sources() {
+        let place = if is_test(&path) { &mut tested } else { &mut coded };
+        for line in text.lines() {
+            let line = line.trim_start();
+            // In code, in a comment that speaks of a row; in a test, as a string by itself.
+            let words = match is_test(&path) {
+                true => line.split('"').filter_map(row).collect::<Vec<_>>(),
+                false if line.starts_with("//") && line.to_lowercase().contains("row") => {
+                    line.split([' ', ',', '.', ':']).filter_map(row).collect()
+                }
+                false => Vec::new(),
+            };
+            place.extend(words);
+        }
+    }
+    let documented: BTreeSet<String> = documented.into_iter().collect();
+    assert!(documented.len() > 50, "{documented:?}");
+    for (what, found) in [("code", coded), ("tests", tested)] {
+        let missing: Vec<_> = documented.difference(&found).collect();
+        let unknown: Vec<_> = found.difference(&documented).collect();
+        assert!(
+            missing.is_empty() && unknown.is_empty(),
+            "{what}: lacks {missing:?}, has {unknown:?}"
+        );
+    }
+}
+
+#[test]
+fn every_fault_of_the_list_names_tests_that_there_are() {
+    let faults = read(&root().join("docs/faults.md"));
+    let tests: String = sources().into_iter().map(|(_, text)| text).collect();
+    let integration: String =
+        files(&root().join("tests/it")).iter().map(|path| read(path)).collect();
+    let programs = read(&root().join("tests/e2e/run.py"));
+    let mut listed = BTreeSet::new();
+    for line in faults.lines().filter(|line| line.starts_with("| F")) {
+        let (label, names) = (line.split('|').nth(1).unwrap(), line.rsplit('|').nth(1).unwrap());
+        let numbers: Vec<u32> =
+            label.split(|c: char| !c.is_ascii_digit()).filter_map(|n| n.parse().ok()).collect();
+        let (first, last) = (numbers[0], numbers[numbers.len() - 1]);
+        listed.extend(first..=last);
+        for name in names.split('`').skip(1).step_by(2) {
+            let is_there = match name.strip_prefix("e2e:") {
+                Some(name) => programs.contains(&format!("(\"{name}\", ")),
+                None if name == "models" || name == "planted" => true,
+                None => {
+                    let signature = format!("fn {name}()");
+                    tests.contains(&signature) || integration.contains(&signature)
+                }
+            };
+            assert!(is_there, "{label} names {name}, which is no test");
+        }
+    }
+    assert_eq!(listed, (1..=53).collect());
+}
+
+/// The label at the beginning of a text: a letter of a file's table and a number.
+fn row(text: &str) -> Option<String> {
+    let label = text.split(' ').next()?;
+    let number = label.strip_prefix(['S', 'L', 'C', 'P', 'I'])?;
+    (!number.is_empty() && number.bytes().all(|b| b.is_ascii_digit())).then(|| label.to_owned())
+}
+
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }

@@ -1,5 +1,6 @@
-//! Models of a table's watermarks.
+//! Models of a table's watermarks, and of the gate.
 
+use super::gate::Gate;
 use super::progress::TableProgress;
 use crate::Told;
 use crate::types::SeqTxn;
@@ -13,6 +14,9 @@ pub(crate) const ALL: &[(&str, fn())] = &[
     ("who_sees_flushed_txn_sees_what_was_flushed", flushed),
     ("whoever_waits_for_a_transaction_is_woken", waits),
     ("whoever_waits_hears_of_a_suspension", hears),
+    ("whoever_waits_at_the_gate_is_let_in", let_in),
+    ("the_gate_is_open_once_nothing_fills_it", open_at_rest),
+    ("the_gate_is_closed_once_too_much_fills_it", closed_at_rest),
 ];
 
 fn committed() {
@@ -65,4 +69,35 @@ fn hears() {
     let waiter = thread::spawn(move || block_on(other.wait_flushed(SeqTxn(1))).unwrap_err());
     progress.fail(Stage::Apply, Trouble { tag: ErrorTag::CorruptWal });
     assert_eq!(waiter.join().unwrap().tag, ErrorTag::CorruptWal);
+}
+
+fn let_in() {
+    let gate = Arc::new(Gate::new(80, 80));
+    gate.committed(81, false);
+    let other = gate.clone();
+    let waiter = thread::spawn(move || block_on(other.wait()));
+    gate.applied(81, false);
+    waiter.join().unwrap();
+    assert!(gate.admitted());
+}
+
+/// One fills the gate beyond its bound while another makes room: neither does anything afterwards.
+fn open_at_rest() {
+    let gate = Arc::new(Gate::new(80, 80));
+    gate.tail_grew(0, 70);
+    gate.froze(70);
+    let other = gate.clone();
+    let flusher = thread::spawn(move || other.flushed(70));
+    gate.tail_grew(70, 90);
+    flusher.join().unwrap();
+    assert!(gate.admitted(), "20 of 80 bytes are taken");
+}
+
+fn closed_at_rest() {
+    let gate = Arc::new(Gate::new(80, 80));
+    let other = gate.clone();
+    let worker = thread::spawn(move || other.tail_grew(0, 50));
+    gate.tail_grew(0, 50);
+    worker.join().unwrap();
+    assert!(!gate.admitted(), "100 of 80 bytes are taken");
 }

@@ -2,9 +2,11 @@
 //!
 //! [`world`] runs it, [`model`] knows what was sent and promised. A failing seed prints itself; `HEADWATER_SIM_SEED=N` runs it alone.
 
+mod clock;
 mod faults;
 mod flips;
 mod model;
 mod planted;
+mod rows;
 mod seeds;
 mod world;

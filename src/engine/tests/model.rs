@@ -189,7 +189,7 @@ fn rows(engine: &Engine, table: &str) -> Result<Vec<Row>, String> {
 }
 
 /// Some columns of all parts and tails.
-fn for_each_batch(
+pub(super) fn for_each_batch(
     snapshot: &Snapshot,
     names: &[&str],
     mut each: impl FnMut(&[ArrayRef]),

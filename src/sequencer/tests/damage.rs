@@ -183,6 +183,33 @@ fn a_missing_chunk_a_swapped_one_and_one_of_another_server_are_refused_by_name()
 }
 
 #[test]
+fn a_whole_record_that_does_not_follow_is_refused_with_its_range() {
+    let (chunk, _) = log(false);
+    let places = records(&chunk);
+    let (kind, last) = places.last().expect("a record").clone();
+    let header = ChunkHeader::decode(&chunk, Path::new("chunk")).expect("a header");
+    let seed = Seed::new(&header.uuid, header.chunk);
+    let view = read_record(&chunk, last.start, seed).expect("a record").header;
+    let (next, first) = (view.ordinal + 1, RecordKind::Checkpoint);
+    // Another number, another kind, a body that is none, the same transactions once more.
+    let wrong: [(RecordHeader, &[u8]); 4] = [
+        (RecordHeader { ordinal: next, ..view }, &chunk[last.start + 32..last.end]),
+        (RecordHeader { kind: first, ..view }, &chunk[last.start + 32..last.end]),
+        (RecordHeader { kind, ..view }, b"no batch"),
+        (view, &chunk[places[1].1.start + 32..places[1].1.end]),
+    ];
+    for (n, (header, body)) in wrong.into_iter().enumerate() {
+        let mut record = vec![0; 32];
+        record.extend_from_slice(body);
+        finish_record(&mut record, header, seed, last.start as u64);
+        let mut damaged = chunk[..last.start].to_vec();
+        damaged.extend_from_slice(&record);
+        let error = Bed::of(&[&damaged]).recover().expect_err("row L14");
+        assert_eq!(range(&error), last.start..damaged.len(), "row {}, {n}: {error}", "L14");
+    }
+}
+
+#[test]
 fn a_chunk_whose_creation_was_cut_short_is_no_chunk() {
     let (chunk, committed) = log(false);
     let bed = Bed::of(&[&chunk]);
@@ -205,7 +232,8 @@ fn without_syncs_the_log_ends_before_the_first_frame_that_was_lost() {
     }
     drop(sequencer);
     let lost = |txn: &Committed| txn.seq_txn != SeqTxn(4);
-    let recovered = recover(&Fs::real(), &bed.dir(), &mut { lost }).expect("a log").expect("one");
+    let recovered =
+        recover(&Fs::real(), &bed.dir(), &UUID, &mut { lost }).expect("a log").expect("one");
     assert_eq!(numbers(&recovered.transactions, 1), [1, 2, 3]);
     assert!(recovered.cut.is_some());
     assert_eq!(numbers(&bed.recovered().transactions, 1), [1, 2, 3]);
@@ -226,6 +254,6 @@ fn a_frame_below_a_synced_point_is_never_asked_about() {
         asked += 1;
         false
     };
-    let recovered = recover(&Fs::real(), &bed.dir(), &mut ask).expect("a log").expect("one");
+    let recovered = recover(&Fs::real(), &bed.dir(), &UUID, &mut ask).expect("a log").expect("one");
     assert_eq!((recovered.transactions.len(), asked), (2, 0));
 }

@@ -6,7 +6,9 @@ mod life;
 mod order;
 mod reports;
 
-use super::format::{ChunkHeader, HEADER_BYTES, RecordKind, Seed, read_record};
+use super::format::{
+    ChunkHeader, HEADER_BYTES, RecordHeader, RecordKind, Seed, finish_record, read_record,
+};
 use super::log::chunk_path;
 use super::*;
 use crate::clock::Clock;
@@ -55,7 +57,7 @@ impl Bed {
     }
 
     fn recover(&self) -> Result<Option<Recovered>, LogError> {
-        recover(&Fs::real(), &self.dir(), &mut |_| true)
+        recover(&Fs::real(), &self.dir(), &UUID, &mut |_| true)
     }
 
     fn recovered(&self) -> Recovered {

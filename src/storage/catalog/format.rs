@@ -81,8 +81,12 @@ impl Header {
         if from.slice(MAGIC.len()) != Some(MAGIC) {
             return Err(fault("the file does not begin as a catalog does"));
         }
+        // Rows C3 and C4.
         match from.u16() {
             Some(VERSION) => {}
+            _ if Header::with_version(bytes).is_some() => {
+                return Err(damaged(path, 8, 10, "the version is not what was written"));
+            }
             Some(version) if version > VERSION => {
                 return Err(StorageError::Future { path: path.to_owned(), version });
             }
@@ -96,6 +100,19 @@ impl Header {
             (zero == 0 && from.u32()? == crc).then_some(header)
         };
         take(from).ok_or_else(|| fault("the header's checksum does not fit"))
+    }
+
+    /// The chunk with our version in its header, where the checksum says that it had that once and has another now.
+    pub(super) fn with_version(bytes: &[u8]) -> Option<Vec<u8>> {
+        let mut mended = bytes.get(..HEADER_LEN)?.to_vec();
+        mended[8..10].copy_from_slice(&VERSION.to_le_bytes());
+        let crc = crc32c::crc32c(&mended[..HEADER_LEN - 4]).to_le_bytes();
+        let is_ours = mended.starts_with(MAGIC) && mended.ends_with(&crc);
+        if !is_ours || bytes.starts_with(&mended) {
+            return None;
+        }
+        mended.extend_from_slice(&bytes[HEADER_LEN..]);
+        Some(mended)
     }
 
     /// Where the checksum of the record at `offset` starts from.
@@ -158,6 +175,7 @@ pub(super) fn read<'a>(bytes: &'a [u8], path: &Path) -> Result<Records<'a>, Stor
     while offset < bytes.len() {
         let Some(record) = header.record(bytes, offset) else { break };
         let is_first = records.is_empty();
+        // Row C10, and C9 where it comes after a seal.
         let fault = match records.last() {
             Some(last) if last.kind == RecordKind::Seal => Some("a record follows the seal"),
             Some(last) if last.ordinal + 1 != record.ordinal => Some("a record is missing before"),
@@ -174,11 +192,13 @@ pub(super) fn read<'a>(bytes: &'a [u8], path: &Path) -> Result<Records<'a>, Stor
     }
     let from = offset as u64;
     match records.last() {
-        // A chunk gets its name after its checkpoint is on the device.
+        // Row C6: a chunk gets its name after its checkpoint is on the device.
         None => Err(damaged(path, from, len, "the checkpoint's checksum does not fit")),
+        // Row C9.
         Some(last) if last.kind == RecordKind::Seal && from < len => {
             Err(damaged(path, from, len, "bytes follow the seal"))
         }
+        // Rows C8 and C7.
         Some(last) => match good_record_after(&header, bytes, offset, last.ordinal) {
             Some(next) => Err(damaged(path, from, next, "a record's checksum does not fit")),
             None => Ok(Records { header, records, torn_bytes: len - from }),

@@ -1,10 +1,10 @@
 //! The catalog's log: opening, committing in groups, starting new chunks.
 //!
 //! Failures: a write that finds no room is cut back and reported, and the catalog stays as it was. A failed sync ends the
-//! process, since what the device holds is then unknown.
+//! process, since what the device holds is then unknown. The labels in comments are those of the table in `docs/formats/catalog-log.md`.
 
 use super::edit::{decode_edits, encode_edits};
-use super::format::{HEADER_LEN, Header, RecordKind, damaged, read};
+use super::format::{HEADER_LEN, Header, Record, RecordKind, damaged, read};
 use super::state::Undo;
 use super::{CatalogState, Edit};
 use crate::io::{File, Fs, synced};
@@ -97,15 +97,94 @@ impl Catalog {
     /// # Errors
     /// As [`Catalog::open`].
     pub fn read(fs: &Fs, dir: &Path) -> Result<Option<CatalogState>, StorageError> {
-        Ok(Catalog::survey(fs, dir)?.map(|(state, _)| state))
+        Ok(find(fs, dir, None)?.map(|found| found.state))
     }
 
-    /// As [`Catalog::read`]; also says how many bytes at the end are a commit that was cut off.
+    /// As [`Catalog::read`], of the server `uuid`; also says how many bytes at the end are a commit that was cut off.
     ///
     /// # Errors
     /// As [`Catalog::open`].
-    pub fn survey(fs: &Fs, dir: &Path) -> Result<Option<(CatalogState, u64)>, StorageError> {
-        Ok(find(fs, dir, None)?.map(|found| (found.state, found.torn_bytes)))
+    pub fn survey(
+        fs: &Fs,
+        dir: &Path,
+        uuid: [u8; 16],
+    ) -> Result<Option<(CatalogState, u64)>, StorageError> {
+        Ok(find(fs, dir, Some(uuid))?.map(|found| (found.state, found.torn_bytes)))
+    }
+
+    /// The files of the catalog, the newest last.
+    ///
+    /// # Errors
+    /// The folder cannot be listed.
+    pub fn files(fs: &Fs, dir: &Path) -> Result<Vec<PathBuf>, StorageError> {
+        let mut chunks = chunks(fs, dir)?;
+        chunks.sort_unstable();
+        Ok(chunks.into_iter().map(|chunk| chunk_path(dir, chunk)).collect())
+    }
+
+    /// Server and start that the newest readable chunk names.
+    ///
+    /// # Errors
+    /// A chunk cannot be read.
+    pub fn newest_header(fs: &Fs, dir: &Path) -> Result<Option<([u8; 16], u64)>, StorageError> {
+        for path in Catalog::files(fs, dir)?.iter().rev() {
+            if let Ok(header) = Header::decode(&fs.read(path)?, path) {
+                return Ok(Some((header.uuid, header.epoch)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// What a damaged catalog of the server `uuid` says before the damage, and whether that is all that it said.
+    ///
+    /// # Errors
+    /// The newest chunk cannot be read.
+    pub fn salvage(
+        fs: &Fs,
+        dir: &Path,
+        uuid: [u8; 16],
+    ) -> Result<(CatalogState, bool), StorageError> {
+        let Some(path) = Catalog::files(fs, dir)?.pop() else { return Ok(Default::default()) };
+        let bytes = fs.read_from_device(&path)?;
+        let bytes = Header::with_version(&bytes).unwrap_or(bytes);
+        let mut state = CatalogState::default();
+        let Ok(header) = Header::decode(&bytes, &path) else { return Ok((state, false)) };
+        if header.uuid != uuid {
+            return Ok((state, false));
+        }
+        let (mut at, mut ordinal) = (HEADER_LEN, None);
+        while let Some(record) = header.record(&bytes, at) {
+            let follows = ordinal.is_none_or(|before: u64| before + 1 == record.ordinal);
+            if record.kind == RecordKind::Seal || !follows || apply(&record, &mut state).is_err() {
+                break;
+            }
+            (at, ordinal) = (record.range.1 as usize, Some(record.ordinal));
+        }
+        let rest = bytes.get(at..).unwrap_or_default();
+        let seal = header.record(&bytes, at).filter(|record| record.kind == RecordKind::Seal);
+        let is_all = ordinal.is_some()
+            && (rest.is_empty() || seal.is_some_and(|seal| seal.range.1 == bytes.len() as u64));
+        Ok((state, is_all))
+    }
+
+    /// Makes this state the catalog of a stopped server, whatever is there: as a chunk after the newest. Those before go.
+    ///
+    /// # Errors
+    /// A file operation failed.
+    pub fn write_anew(
+        fs: &Fs,
+        dir: &Path,
+        (uuid, epoch): ([u8; 16], u64),
+        state: &CatalogState,
+    ) -> Result<(), StorageError> {
+        fs.create_dir_all(dir)?;
+        let old = chunks(fs, dir)?;
+        let header = Header { uuid, epoch, chunk: old.iter().max().map_or(0, |newest| newest + 1) };
+        write_chunk(fs, dir, &header, 0, state)?;
+        for chunk in old {
+            fs.remove(&chunk_path(dir, chunk))?;
+        }
+        Ok(synced(fs.sync_dir(dir))?)
     }
 
     /// Makes edits take effect together. On return they are on the device, or nothing of them is anywhere.
@@ -275,16 +354,19 @@ fn write_chunk(
     Ok((synced(fs.replace(&path, &bytes))?, bytes.len() as u64))
 }
 
-/// Reads the newest chunk. Older ones were left by a start or a roll that was cut off before it removed them.
+/// Reads the newest chunk. Older ones, row C2, were left by a start or a roll that was cut off before it removed them.
 fn find(fs: &Fs, dir: &Path, uuid: Option<[u8; 16]>) -> Result<Option<Found>, StorageError> {
+    // Row C1: nothing is there. Whether that can be, the engine knows.
     let Some(chunk) = chunks(fs, dir)?.into_iter().max() else { return Ok(None) };
     let path = chunk_path(dir, chunk);
     let bytes = fs.read_from_device(&path)?;
     let read = read(&bytes, &path)?;
     if uuid.is_some_and(|uuid| uuid != read.header.uuid) {
+        // Row C5.
         return Err(StorageError::Foreign { path });
     }
     if read.header.chunk != chunk {
+        // Row C3.
         return Err(damaged(&path, 0, HEADER_LEN as u64, "the file has another chunk's name"));
     }
     if read.torn_bytes > 0 {
@@ -296,16 +378,23 @@ fn find(fs: &Fs, dir: &Path, uuid: Option<[u8; 16]>) -> Result<Option<Found>, St
     for record in &read.records {
         ordinal = record.ordinal;
         if record.kind == RecordKind::Seal {
+            // Row C11.
             break;
         }
-        let fault = |fault| damaged(&path, record.range.0, record.range.1, fault);
-        let edits = decode_edits(record.payload).ok_or_else(|| fault("the edits do not decode"))?;
-        for edit in &edits {
-            let applied = state.apply(edit, &mut Vec::new());
-            applied.map_err(|_| fault("an edit does not fit what is before it"))?;
-        }
+        // Row C10.
+        apply(record, &mut state)
+            .map_err(|fault| damaged(&path, record.range.0, record.range.1, fault))?;
     }
     Ok(Some(Found { header: read.header, ordinal, state, torn_bytes: read.torn_bytes }))
+}
+
+/// Applies the edits of a record, or says what is wrong with them.
+fn apply(record: &Record<'_>, state: &mut CatalogState) -> Result<(), &'static str> {
+    let edits = decode_edits(record.payload).ok_or("the edits do not decode")?;
+    edits.iter().try_for_each(|edit| {
+        let applied = state.apply(edit, &mut Vec::new());
+        applied.map_err(|_| "an edit does not fit what is before it")
+    })
 }
 
 fn chunks(fs: &Fs, dir: &Path) -> Result<Vec<u64>, StorageError> {

@@ -1,0 +1,222 @@
+//! Mending a stopped data directory. What is about to be changed goes to `quarantine/` first, so that nothing is gone that was there.
+//!
+//! In order: what has no business there is moved away; a lost identity is written anew; the log is cut before its first damaged
+//! record; a damaged catalog is made anew from what is left; parts that cannot be read are taken out of it.
+
+use super::OpenError;
+use super::check::{CheckReport, Mend, lock, look};
+use super::identity::Identity;
+use super::layout::{catalog_dir, log_dir};
+use super::rebuild::rebuild;
+use crate::io::Fs;
+use crate::sequencer;
+use crate::storage::{Catalog, Edit};
+use std::path::{Path, PathBuf};
+
+/// Where what is taken away is kept.
+const QUARANTINE: &str = "quarantine";
+
+/// Looks, and mends what can be mended. What it changes is copied to `quarantine/` first. Returns what was wrong, and what was done.
+///
+/// # Errors
+/// As [`super::check`], and a copy or a change failed: what was not reached is as it was.
+pub fn repair(fs: &Fs, dir: &Path) -> Result<(CheckReport, Vec<String>), OpenError> {
+    let _lock = lock(fs, dir)?;
+    let mut work = Repair { fs, dir, done: Vec::new() };
+    let mut report = look(fs, dir)?;
+    if work.move_away(&report)? {
+        // What was behind it can be seen now.
+        let moved = std::mem::replace(&mut report, look(fs, dir)?);
+        work.move_away(&report)?;
+        report.findings.splice(0..0, moved.findings);
+    }
+    work.identity(&report)?;
+    let is_damaged = |mend: &Mend| report.findings.iter().any(|finding| finding.mend == *mend);
+    if is_damaged(&Mend::Log) {
+        work.log()?;
+    }
+    if is_damaged(&Mend::Catalog) {
+        work.catalog()?;
+    }
+    work.parts(&report)?;
+    Ok((report, work.done))
+}
+
+struct Repair<'a> {
+    fs: &'a Fs,
+    dir: &'a Path,
+    /// What was done, for people.
+    done: Vec<String>,
+}
+
+impl Repair<'_> {
+    /// True when something was moved.
+    fn move_away(&mut self, report: &CheckReport) -> Result<bool, OpenError> {
+        let mut moved = false;
+        for finding in &report.findings {
+            if let Mend::Move(path) = &finding.mend {
+                self.move_to_quarantine(path)?;
+                moved = true;
+            }
+        }
+        Ok(moved)
+    }
+
+    fn identity(&mut self, report: &CheckReport) -> Result<(), OpenError> {
+        for finding in &report.findings {
+            if let Mend::Identity(identity) = &finding.mend {
+                self.keep(&self.dir.join("identity"))?;
+                identity.write(self.fs, self.dir)?;
+                self.say("wrote a new identity file from the logs' headers");
+            }
+        }
+        Ok(())
+    }
+
+    /// Cuts the log until what is left of it is whole. Where nothing is left, a new one is begun: a directory with data has a log.
+    fn log(&mut self) -> Result<(), OpenError> {
+        let identity = self.read_identity()?;
+        let log_dir = log_dir(self.dir);
+        // What is cut may name the only frames of its rows.
+        self.keep_segments()?;
+        loop {
+            match sequencer::survey(self.fs, &log_dir, &identity.uuid, &mut |_| true) {
+                Ok(Some(_)) => return Ok(()),
+                Ok(None) => {
+                    sequencer::begin(self.fs, &log_dir, &identity.uuid, identity.epoch)?;
+                    self.say("began a new log");
+                    return Ok(());
+                }
+                Err(error) => {
+                    let Some((path, from)) = sequencer::place_of(&error) else {
+                        return Err(error.into());
+                    };
+                    for chunk in sequencer::chunks_from(self.fs, &log_dir, &path)? {
+                        self.keep(&chunk)?;
+                    }
+                    let said = sequencer::cut(self.fs, &log_dir, &path, from)?;
+                    self.say(said);
+                }
+            }
+        }
+    }
+
+    fn catalog(&mut self) -> Result<(), OpenError> {
+        let identity = self.read_identity()?;
+        let log = sequencer::survey(self.fs, &log_dir(self.dir), &identity.uuid, &mut |_| true)?;
+        let log = log.ok_or_else(|| OpenError::Missing(log_dir(self.dir)))?;
+        let rebuilt = rebuild(self.fs, self.dir, &identity, &log)?;
+        if rebuilt.leaves_rows {
+            self.keep_segments()?;
+        }
+        for path in Catalog::files(self.fs, &catalog_dir(self.dir))? {
+            self.keep(&path)?;
+        }
+        // Before the new catalog: the next start removes every part that it does not name.
+        for path in &rebuilt.left_out {
+            self.move_to_quarantine(path)?;
+        }
+        let server = (identity.uuid, identity.epoch);
+        Catalog::write_anew(self.fs, &catalog_dir(self.dir), server, &rebuilt.state)?;
+        for (id, table) in &rebuilt.state.tables {
+            let rows: u64 = table.parts.values().map(|part| part.rows).sum();
+            self.say(format!(
+                "wrote table {id} {:?}.{:?} into a new catalog: {} parts, {rows} rows, flushed up to {}",
+                table.shape.def.database,
+                table.shape.def.name,
+                table.parts.len(),
+                table.flushed_txn
+            ));
+        }
+        for lost in &rebuilt.lost {
+            self.say(format!("gave up {lost}"));
+        }
+        Ok(())
+    }
+
+    fn parts(&mut self, report: &CheckReport) -> Result<(), OpenError> {
+        let mut edits = Vec::new();
+        for finding in &report.findings {
+            match &finding.mend {
+                Mend::Keep(path) => self.keep(path)?,
+                Mend::Part(table, part, path) => {
+                    self.keep(path)?;
+                    let (remove, add) = (vec![*part], Vec::new());
+                    edits.push(Edit::Replace { table: *table, remove, add });
+                    self.say(format!("took {} out of the catalog", path.display()));
+                }
+                Mend::None | Mend::Log | Mend::Catalog | Mend::Move(_) | Mend::Identity(_) => {}
+            }
+        }
+        if !edits.is_empty() {
+            let Identity { uuid, epoch } = self.read_identity()?;
+            let (catalog, _) = Catalog::open(self.fs, &catalog_dir(self.dir), uuid, epoch)?;
+            catalog.commit(edits)?;
+            catalog.seal()?;
+        }
+        Ok(())
+    }
+
+    fn read_identity(&self) -> Result<Identity, OpenError> {
+        let identity = Identity::read(self.fs, self.dir)?;
+        identity.ok_or_else(|| OpenError::Missing(self.dir.join("identity")))
+    }
+
+    fn keep_segments(&mut self) -> Result<(), OpenError> {
+        let wal = self.dir.join("wal");
+        for file in crate::wal::list_segments(self.fs, &wal)? {
+            self.keep(&wal.join(file.writer.to_string()).join(format!("{}.wal", file.segment)))?;
+        }
+        Ok(())
+    }
+
+    /// Copies a file into the quarantine, durably; one that is not there needs none. A folder in its place is moved.
+    fn keep(&mut self, path: &Path) -> Result<(), OpenError> {
+        if self.is_folder(path)? {
+            return self.move_to_quarantine(path);
+        }
+        let bytes = match self.fs.read(path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.is_not_found() => return Ok(()),
+            Err(error) => return Err(error.into()),
+        };
+        let copy = self.place_for(path)?;
+        self.fs.replace(&copy, &bytes)?;
+        self.say(format!("copied {} to {}", path.display(), copy.display()));
+        Ok(())
+    }
+
+    fn move_to_quarantine(&mut self, path: &Path) -> Result<(), OpenError> {
+        let place = self.place_for(path)?;
+        self.fs.rename(path, &place)?;
+        self.fs.sync_dir(place.parent().unwrap_or(self.dir))?;
+        self.fs.sync_dir(path.parent().unwrap_or(self.dir))?;
+        self.say(format!("moved {} to {}", path.display(), place.display()));
+        Ok(())
+    }
+
+    /// A name in the quarantine that is free, below folders that are there.
+    fn place_for(&self, path: &Path) -> Result<PathBuf, OpenError> {
+        let below = path.strip_prefix(self.dir).unwrap_or(path);
+        let mut place = self.dir.join(QUARANTINE).join(below);
+        let mut attempt = 0;
+        while self.fs.exists(&place)? {
+            attempt += 1;
+            place = self.dir.join(QUARANTINE).join(format!("{}.{attempt}", below.display()));
+        }
+        self.fs.create_dir_all(place.parent().unwrap_or(self.dir))?;
+        Ok(place)
+    }
+
+    fn is_folder(&self, path: &Path) -> Result<bool, OpenError> {
+        let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
+            return Ok(false);
+        };
+        let entries = self.fs.list(folder)?;
+        Ok(entries.iter().any(|entry| entry.is_dir && name == entry.name.as_str()))
+    }
+
+    fn say(&mut self, what: impl Into<String>) {
+        self.done.push(what.into());
+    }
+}
