@@ -2,7 +2,7 @@
 //!
 //! What the log and the segments still have need not be in parts, so the point up to which a table is flushed is the last one that the WAL
 //! cannot give back. Parts up to there count; what a part after it has comes from the WAL again. A part that reaches over the point moves
-//! it: its rows were flushed together. A flush that was cut off is never taken for one that was committed, since the WAL goes only
+//! it: its rows were flushed together; so does one beyond the end of a log that was cut, for nothing else has its rows. A flush that was cut off is never taken for one that was committed, since the WAL goes only
 //! behind commits.
 
 use super::OpenError;
@@ -27,6 +27,8 @@ pub(super) struct Rebuilt {
     pub(super) lost: Vec<String>,
     /// Files below `tables/` that it does not name.
     pub(super) left_out: Vec<PathBuf>,
+    /// Tables that it does not name, since the log creates them and has all that they got.
+    pub(super) in_log: Vec<String>,
     /// True when segments have rows of tables that nothing describes any more.
     pub(super) leaves_rows: bool,
 }
@@ -50,16 +52,12 @@ pub(super) fn rebuild(
 ) -> Result<Rebuilt, OpenError> {
     let (base, is_all) = Catalog::salvage(fs, &catalog_dir(dir), identity.uuid)?;
     if is_all {
-        let lost = vec!["nothing: every record can be read".to_owned()];
-        return Ok(Rebuilt { state: base, lost, left_out: Vec::new(), leaves_rows: false });
+        let lost = vec!["nothing: every record of it can be read".to_owned()];
+        return Ok(Rebuilt { lost, ..Rebuilt::of(base) });
     }
     let on_disk = OnDisk::read(fs, &dir.join("tables"))?;
-    let mut rebuilt = Rebuilt {
-        state: CatalogState { tables: BTreeMap::new(), dropped: base.dropped.clone() },
-        lost: Vec::new(),
-        left_out: Vec::new(),
-        leaves_rows: false,
-    };
+    let dropped = base.dropped.clone();
+    let mut rebuilt = Rebuilt::of(CatalogState { tables: BTreeMap::new(), dropped });
     for (path, error) in on_disk.unreadable {
         rebuilt.lost.push(format!("the rows of {}: {error}", path.display()));
         rebuilt.left_out.push(path);
@@ -72,7 +70,7 @@ pub(super) fn rebuild(
         rebuilt.table(id, &history, base.tables.get(&id).map(|table| &**table), parts, log);
     }
     rebuilt.lost.push(
-        "what was removed of late may be back: ranges that were replaced, rows past their TTL, tables that were dropped".to_owned(),
+        "the certainty that what was removed of late is gone: replaced ranges, rows past their TTL, dropped tables".to_owned(),
     );
     rebuilt.lost.push(
         "changes of names, columns and options that came after a table's last part and are no longer in the log".to_owned(),
@@ -169,6 +167,11 @@ fn is_there(fs: &Fs, dir: &Path, identity: &Identity, log: &Recovered, txn: &Com
 }
 
 impl Rebuilt {
+    fn of(state: CatalogState) -> Rebuilt {
+        let (lost, left_out, in_log) = (Vec::new(), Vec::new(), Vec::new());
+        Rebuilt { state, lost, left_out, in_log, leaves_rows: false }
+    }
+
     fn table(
         &mut self,
         id: TableId,
@@ -183,7 +186,11 @@ impl Rebuilt {
             return;
         }
         let held = base.map_or(SeqTxn::NONE, |table| table.flushed_txn);
-        let flushed_txn = flushed(history.gone.max(held), found);
+        // A log that was cut, or begun anew, knows less than the parts: what they have beyond it, nothing else has.
+        let known = logged.map_or(SeqTxn::NONE, |table| table.seq_txn);
+        let in_parts = found.iter().map(|(_, part)| part.meta.id.last_txn).max();
+        let beyond = in_parts.filter(|last| *last > known).unwrap_or_default();
+        let flushed_txn = flushed(history.gone.max(held).max(beyond), found);
         let Adopted { parts, left_out, lost } = adopt(flushed_txn, base, found);
         self.left_out.extend(left_out);
         self.lost.extend(lost);
@@ -194,8 +201,9 @@ impl Rebuilt {
             Some(shape)
         });
         match shape {
-            // The log creates it.
-            Some(_) if is_created_later => {}
+            Some(shape) if is_created_later => {
+                self.in_log.push(format!("{id} {:?}.{:?}", shape.def.database, shape.def.name));
+            }
             Some(shape) => {
                 self.state.tables.insert(id, Arc::new(TableState { shape, parts, flushed_txn }));
             }

@@ -128,8 +128,11 @@ impl Repair<'_> {
                 table.flushed_txn
             ));
         }
+        for table in &rebuilt.in_log {
+            self.say(format!("left table {table} to the log, which has all of it"));
+        }
         for lost in &rebuilt.lost {
-            self.say(format!("gave up {lost}"));
+            self.say(format!("wrote it without {lost}"));
         }
         Ok(())
     }

@@ -397,6 +397,9 @@ fn catalog_rows() -> Vec<Row> {
         row("C11", stopped, NOTHING, ALL),
         refused("C12", half_flushed, |bed| std::fs::remove_dir_all(bed.dir().join("catalog")).unwrap(), &["catalog", "is missing"], Some((3, 3))),
         refused("C12", stopped, |bed| std::fs::remove_file(bed.catalog()).unwrap(), &["catalog", "is missing"], Some((3, 3))),
+        // With the log gone, or cut, the parts have what they have.
+        refused("C12", stopped, |bed| { std::fs::remove_dir_all(bed.dir().join("catalog")).unwrap(); std::fs::remove_dir_all(bed.dir().join("wal")).unwrap(); }, &["catalog", "is missing"], Some((3, 3))),
+        refused("C12", half_flushed, |bed| { std::fs::remove_dir_all(bed.dir().join("catalog")).unwrap(); let log = bed.log(1); flip(&log, records(&log)[2] + 40); }, &["catalog", "is missing"], Some((2, 2))),
         refused("C13", stopped, |bed| to_folder(&bed.catalog()), &["catalog", "is a folder"], Some((3, 3))),
     ]
 }
