@@ -371,7 +371,8 @@ def a_file_system_that_turns_read_only_loses_nothing(env):
 def files_that_go_away_are_named_and_stop_one_table_at_most(env):
     """Segments and parts removed by hand, under a running server and before a start."""
     server = env.server(environment={"HEADWATER_APPLY_FLUSH_AGE_MS": "3600000"})
-    large = "".join(f"a,h=x v={n}i {n}\n" for n in range(3000))
+    # Too much for the log to carry it.
+    large = "".join(f"a,h=x v={n}i,s=\"{n * 7919:0100}\" {n}\n" for n in range(3000))
     server.send(large)
     server.send("b,h=x v=1i 1\n")
     server.wait_count("a", 3000)
