@@ -112,6 +112,8 @@ impl<T> Inbox<T> {
         consumer: &mut C,
         waiting: &mut VecDeque<T>,
     ) -> Result<TurnEnd, C::Error> {
+        // Before the look at orders and values: it may wait for threads of its own, which takes away the wake of what comes meanwhile.
+        let due = consumer.idle();
         // The order before the drain: what was pushed before the order is in the drain.
         let order = self.order();
         if order == Order::Abandon {
@@ -125,7 +127,6 @@ impl<T> Inbox<T> {
             consumer.finish()?;
             return Ok(TurnEnd::Ended);
         }
-        let due = consumer.idle();
         // Idle only after a look that found nothing: the order to finish wakes the thread once, and may have done so already.
         Ok(if is_idle { TurnEnd::Idle(due) } else { TurnEnd::Worked })
     }

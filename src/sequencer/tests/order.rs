@@ -1,6 +1,9 @@
 //! Numbers: dense, in order, one definition of everything.
 
 use super::*;
+use crate::sequencer::inbox::{Consumer, Inbox, Order};
+use std::collections::VecDeque;
+use std::time::Duration;
 
 #[test]
 fn numbers_of_a_table_are_dense_under_many_producers_and_each_keeps_its_order() {
@@ -121,4 +124,45 @@ fn a_removal_by_time_takes_its_place_in_the_order_of_its_table() {
     producer.commit(&sequencer, receipt);
     let last = bed.committed().pop().expect("a transaction");
     assert_eq!((last.seq_txn.0, last.kind), (3, TxnKind::RemoveBefore(99)));
+}
+
+/// A consumer whose idle work takes away a wake that came meanwhile, as waiting for threads of its own does.
+struct Absent<'a> {
+    inbox: &'a Inbox<u32>,
+    idle_turns: u32,
+    taken: Vec<u32>,
+}
+
+impl Consumer<u32> for Absent<'_> {
+    type Error = ();
+
+    fn turn(&mut self, waiting: &mut VecDeque<u32>) -> Result<(), ()> {
+        self.taken.extend(waiting.drain(..));
+        Ok(())
+    }
+
+    fn idle(&mut self) -> Option<Duration> {
+        self.idle_turns += 1;
+        match self.idle_turns {
+            1 => self.inbox.push(7),
+            2 => self.inbox.give(Order::Finish),
+            _ => return None,
+        }
+        std::thread::park();
+        None
+    }
+
+    fn finish(&mut self) -> Result<(), ()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn what_comes_in_while_an_idle_sequencer_syncs_is_not_slept_over() {
+    let inbox = Inbox::new();
+    inbox.attend(&std::thread::current());
+    std::thread::park();
+    let mut consumer = Absent { inbox: &inbox, idle_turns: 0, taken: Vec::new() };
+    assert_eq!(inbox.serve(&mut consumer, &mut VecDeque::new()), Ok(()));
+    assert_eq!(consumer.taken, [7]);
 }
