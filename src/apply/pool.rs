@@ -4,7 +4,7 @@ use super::gate::Gate;
 use super::segments::Segments;
 use super::shared::Shared;
 use super::table::ApplyTable;
-use super::{ApplyConfig, ResumeError, TableProgress, Trouble, Txn, TxnKind};
+use super::{ApplyConfig, ErrorTag, ResumeError, TableProgress, Trouble, Txn, TxnKind};
 use crate::clock::Clock;
 use crate::io::Fs;
 use crate::metrics;
@@ -244,10 +244,16 @@ impl ApplyPool {
         self.shared.scheduler.is_compacting()
     }
 
-    /// Stops a table: what is committed to it waits until it is resumed. True when it was going.
-    pub fn suspend(&self, id: TableId, message: &str) -> bool {
+    /// Stops a table: what is committed to it waits until it is resumed. `tag` and `message` are the reason that its status gives. True
+    /// when it was going.
+    pub fn suspend(&self, id: TableId, tag: ErrorTag, message: &str) -> bool {
         let table = self.shared.table(id);
-        table.is_some_and(|table| self.shared.suspend(&table, message.to_owned()))
+        table.is_some_and(|table| self.shared.suspend(&table, tag, message.to_owned()))
+    }
+
+    /// True while less is done at once, for want of memory.
+    pub fn is_short_of_memory(&self) -> bool {
+        self.shared.is_short_of_memory()
     }
 
     /// Lets a suspended table try again what suspended it. With `from` it goes on with that transaction: the rows of those before

@@ -1,7 +1,7 @@
 //! How far a table has come: watermarks that only rise, for anyone to read or wait for.
 
+use super::Trouble;
 use super::sync::{AtomicU64, Mutex, MutexGuard, Notify, Ordering};
-use super::{ErrorTag, Trouble};
 use crate::types::SeqTxn;
 use std::sync::PoisonError;
 
@@ -84,7 +84,7 @@ impl TableProgress {
 
     /// True when the table waits for somebody to resume it.
     pub fn is_suspended(&self) -> bool {
-        self.lock().as_ref().is_some_and(|(_, t)| !t.tag.is_transient())
+        self.lock().as_ref().is_some_and(|(_, t)| !t.is_transient())
     }
 
     /// Returns once queries see `txn`.
@@ -113,7 +113,7 @@ impl TableProgress {
                 return Ok(());
             }
             match self.trouble() {
-                Some(trouble) if !trouble.tag.is_transient() => return Err(trouble),
+                Some(trouble) if !trouble.is_transient() => return Err(trouble),
                 _ => moved.await,
             }
         }
@@ -141,7 +141,7 @@ impl TableProgress {
     /// Says what is wrong. A suspension stays when something transient comes after it. True when it is news.
     pub(super) fn fail(&self, stage: Stage, trouble: Trouble) -> bool {
         let mut held = self.lock();
-        if held.as_ref().is_some_and(|(_, t)| !t.tag.is_transient() || *t == trouble) {
+        if held.as_ref().is_some_and(|(_, t)| !t.is_transient() || *t == trouble) {
             return false;
         }
         *held = Some((stage, trouble));
@@ -153,7 +153,7 @@ impl TableProgress {
     /// Forgets transient trouble of a stage: its work has succeeded.
     pub(super) fn recovered(&self, stage: Stage) {
         let mut held = self.lock();
-        if held.as_ref().is_some_and(|(whose, t)| *whose == stage && t.tag.is_transient()) {
+        if held.as_ref().is_some_and(|(whose, t)| *whose == stage && t.is_transient()) {
             *held = None;
         }
     }
@@ -161,7 +161,7 @@ impl TableProgress {
     /// Forgets any trouble but our own mistakes, after which the table's state is in doubt.
     pub(super) fn resume(&self) {
         let mut held = self.lock();
-        if held.as_ref().is_some_and(|(_, t)| t.tag != ErrorTag::Internal) {
+        if held.as_ref().is_some_and(|(_, t)| !t.is_in_doubt()) {
             *held = None;
         }
     }

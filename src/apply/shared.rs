@@ -261,7 +261,7 @@ impl Shared {
             let message = panic_message(panic.as_ref());
             for table in tables {
                 let message = message.clone();
-                let trouble = Trouble { tag: ErrorTag::Internal, message };
+                let trouble = Trouble::new(ErrorTag::Internal, message);
                 self.fail(table, Stage::Apply, trouble);
             }
         }

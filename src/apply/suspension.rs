@@ -10,8 +10,8 @@ use std::sync::Arc;
 impl Shared {
     /// Says what is wrong, once. What may pass by itself is tried again after a pause; anything else stops the table.
     pub(super) fn fail(&self, table: &Arc<ApplyTable>, stage: Stage, trouble: Trouble) {
-        let is_transient = trouble.tag.is_transient();
-        if trouble.tag == ErrorTag::OutOfMemory {
+        let is_transient = trouble.is_transient();
+        if trouble.tag == ErrorTag::OutOfMemory && is_transient {
             self.ran_out_of_memory();
         }
         if is_transient {
@@ -29,9 +29,9 @@ impl Shared {
     }
 
     /// Stops a table because somebody asked for it. True when it was not stopped before.
-    pub(super) fn suspend(&self, table: &Arc<ApplyTable>, message: String) -> bool {
+    pub(super) fn suspend(&self, table: &Arc<ApplyTable>, tag: ErrorTag, message: String) -> bool {
         let was_going = !table.progress.is_suspended();
-        self.fail(table, Stage::Apply, Trouble { tag: ErrorTag::OnRequest, message });
+        self.fail(table, Stage::Apply, Trouble { tag, message, is_requested: true });
         was_going
     }
 
@@ -57,7 +57,7 @@ impl Shared {
             }
             match table.progress.trouble() {
                 None => return Err(ResumeError::NotSuspended),
-                Some(trouble) if trouble.tag == ErrorTag::Internal => {
+                Some(trouble) if trouble.is_in_doubt() => {
                     return Err(ResumeError::InDoubt);
                 }
                 Some(_) => {}
@@ -83,7 +83,7 @@ impl Shared {
                 queue.is_apart = true;
                 self.gate.set_apart(queue.pending_bytes);
             }
-            if table.progress.trouble().is_some_and(|t| t.tag == ErrorTag::Internal) {
+            if table.progress.trouble().is_some_and(|trouble| trouble.is_in_doubt()) {
                 // What a panic left of the open tail is not to be trusted with a file.
                 return;
             }

@@ -300,7 +300,10 @@ impl Queue {
             TxnKind::Alter(change) => !matches!(change, Alteration::Options(_)),
             _ => false,
         };
-        let before = self.pending.iter().take(CHUNK_TXNS_MAX).take_while(may_go_along).count();
+        // Rows that are passed over on request are not even read.
+        let is_skipping = self.pending.front().is_some_and(|txn| txn.seq_txn <= self.skip_to);
+        let go_along = self.pending.iter().take(CHUNK_TXNS_MAX).take_while(may_go_along);
+        let before = if is_skipping { 0 } else { go_along.count() };
         let last = self.pending.get(before).filter(|txn| txn.is_overwrite())?;
         let data = || self.pending.iter().take(before).filter_map(Txn::data);
         let (mut rows, mut bytes) = (0, 0);

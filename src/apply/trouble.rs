@@ -55,6 +55,25 @@ pub struct Trouble {
     pub tag: ErrorTag,
     /// What happened, with path and place.
     pub message: String,
+    /// Somebody asked for it: the tag is what they gave as the reason, and nothing is tried again.
+    pub is_requested: bool,
+}
+
+impl Trouble {
+    /// Something that happened.
+    pub(super) fn new(tag: ErrorTag, message: String) -> Trouble {
+        Trouble { tag, message, is_requested: false }
+    }
+
+    /// True when our own mistake leaves the table's state in doubt.
+    pub(super) fn is_in_doubt(&self) -> bool {
+        self.tag == ErrorTag::Internal && !self.is_requested
+    }
+
+    /// True when waiting may help: see [`ErrorTag::is_transient`].
+    pub fn is_transient(&self) -> bool {
+        self.tag.is_transient() && !self.is_requested
+    }
 }
 
 impl ErrorTag {
@@ -73,16 +92,46 @@ impl ErrorTag {
         }
     }
 
-    fn of_io(error: &IoError) -> ErrorTag {
+    /// The tag of this name, or of this error number of the operating system.
+    pub fn named(name: &str) -> Option<ErrorTag> {
         use rustix::io::Errno;
-        match error.source.raw_os_error().map(Errno::from_raw_os_error) {
-            _ if error.is_no_space() => ErrorTag::DiskFull,
-            Some(Errno::MFILE | Errno::NFILE) => ErrorTag::TooManyOpenFiles,
-            Some(Errno::NOMEM) => ErrorTag::OutOfMemory,
+        if let Ok(code) = name.parse() {
+            return Some(ErrorTag::of_code(Errno::from_raw_os_error(code)));
+        }
+        let known = |tag: &ErrorTag| tag.to_string().eq_ignore_ascii_case(name);
+        ALL.into_iter().find(known)
+    }
+
+    fn of_code(code: rustix::io::Errno) -> ErrorTag {
+        use rustix::io::Errno;
+        match code {
+            Errno::NOSPC | Errno::DQUOT => ErrorTag::DiskFull,
+            Errno::MFILE | Errno::NFILE => ErrorTag::TooManyOpenFiles,
+            Errno::NOMEM => ErrorTag::OutOfMemory,
             _ => ErrorTag::Io,
         }
     }
+
+    fn of_io(error: &IoError) -> ErrorTag {
+        let code = error.source.raw_os_error().map(rustix::io::Errno::from_raw_os_error);
+        match code {
+            _ if error.is_no_space() => ErrorTag::DiskFull,
+            Some(code) => ErrorTag::of_code(code),
+            None => ErrorTag::Io,
+        }
+    }
 }
+
+const ALL: [ErrorTag; 8] = [
+    ErrorTag::DiskFull,
+    ErrorTag::TooManyOpenFiles,
+    ErrorTag::OutOfMemory,
+    ErrorTag::Io,
+    ErrorTag::CorruptWal,
+    ErrorTag::CorruptPart,
+    ErrorTag::OnRequest,
+    ErrorTag::Internal,
+];
 
 impl fmt::Display for ErrorTag {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -105,7 +154,7 @@ impl From<&WalError> for Trouble {
             WalError::Io(io) if !io.is_not_found() => ErrorTag::of_io(io),
             _ => ErrorTag::CorruptWal,
         };
-        Trouble { tag, message: error.to_string() }
+        Trouble::new(tag, error.to_string())
     }
 }
 
@@ -118,12 +167,29 @@ impl From<&StorageError> for Trouble {
             }
             _ => ErrorTag::Internal,
         };
-        Trouble { tag, message: error.to_string() }
+        Trouble::new(tag, error.to_string())
     }
 }
 
 impl fmt::Display for Trouble {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.tag, self.message)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tag_is_found_by_its_name_and_by_error_numbers() {
+        for tag in ALL {
+            assert_eq!(ErrorTag::named(&tag.to_string().to_lowercase()), Some(tag));
+        }
+        let by_number = ["28", "24", "23", "12", "5"].map(ErrorTag::named);
+        use ErrorTag::{DiskFull, Io, OutOfMemory, TooManyOpenFiles};
+        let expect = [DiskFull, TooManyOpenFiles, TooManyOpenFiles, OutOfMemory, Io].map(Some);
+        assert_eq!(by_number, expect);
+        assert_eq!(ErrorTag::named("SOMETHING"), None);
     }
 }

@@ -115,13 +115,11 @@ impl Shared {
         })
     }
 
-    /// 0 when memory is no concern, 1 when tails are flushed early for it, 2 when connections wait.
+    /// 0 when memory is no concern, 1 when tails are flushed early and less is done at once for it, 2 when connections wait.
     fn memory_pressure(&self) -> u8 {
-        let gate = self.apply.gate();
-        match gate.tail_bytes() {
-            _ if !gate.admitted() => 2,
-            held if held > self.config.apply.memory_budget / 4 * 3 => 1,
-            _ => 0,
+        match self.apply.gate().admitted() {
+            false => 2,
+            true => u8::from(self.apply.is_short_of_memory()),
         }
     }
 }

@@ -2,7 +2,7 @@
 //! stands in the way, visible.
 
 use super::open::Shared;
-use crate::apply::ResumeError;
+use crate::apply::{ErrorTag, ResumeError};
 use crate::query::{Command, CommandError, CreateTable};
 use crate::schema::{
     AlterError, ClaimError, CreateError, Dedup, DedupRule, Keys, Table, TableChange, TableDef,
@@ -59,7 +59,7 @@ impl Shared {
             }
             Command::SuspendWal { name } => {
                 let table = self.table_of(database, &name)?;
-                self.apply.suspend(table.id(), "a statement asked for it");
+                self.apply.suspend(table.id(), ErrorTag::OnRequest, "a statement asked for it");
                 Ok(())
             }
             Command::ResumeWal { name, from } => {

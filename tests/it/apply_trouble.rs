@@ -2,7 +2,8 @@
 
 use crate::apply_lab::{Lab, ROWS, block_on, check_whole, quiet, sorted_values};
 use headwater::apply::{ApplyConfig, Data, ErrorTag, ResumeError, TxnKind};
-use headwater::types::SeqTxn;
+use headwater::schema::ColumnDef;
+use headwater::types::{ColumnId, ColumnType, SeqTxn};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -108,8 +109,8 @@ fn a_suspended_table_holds_no_memory_and_does_not_stop_the_others() {
     let (table, other) = (lab.create(1), lab.create(2));
     lab.write(table, 0);
     lab.applied(table);
-    assert!(lab.pool().suspend(table, "a test asks for it"));
-    assert!(!lab.pool().suspend(table, "twice"));
+    assert!(lab.pool().suspend(table, ErrorTag::OnRequest, "a test asks for it"));
+    assert!(!lab.pool().suspend(table, ErrorTag::OnRequest, "twice"));
     let progress = lab.pool().progress(table).unwrap();
     assert_eq!(progress.trouble().unwrap().tag, ErrorTag::OnRequest);
     while lab.snapshot(table).flushed_txn < SeqTxn(3) {
@@ -135,7 +136,7 @@ fn a_suspended_table_holds_no_memory_and_does_not_stop_the_others() {
     assert!(!lab.pool().is_held_up(table));
     assert_eq!(lab.pool().gate().apart_bytes(), 0);
     check_whole(&lab.flush(table));
-    assert!(lab.pool().suspend(table, "once more"));
+    assert!(lab.pool().suspend(table, ErrorTag::OnRequest, "once more"));
     lab.restart();
     check_whole(&lab.applied(table));
 }
@@ -165,6 +166,50 @@ fn rows_that_cannot_be_read_are_skipped_for_good_and_their_neighbours_are_not() 
     assert_eq!(sorted_values(&lab.applied(table)), expect);
     lab.flush(table);
     assert!(!lab.pool().is_segment_needed(bad.writer, bad.segment));
+}
+
+#[test]
+fn rows_are_skipped_also_where_a_later_transaction_takes_others_away() {
+    let mut lab = Lab::new(quiet());
+    let table = lab.create(1);
+    lab.write(table, 0);
+    lab.applied(table);
+    lab.pool().suspend(table, ErrorTag::OnRequest, "a test asks for it");
+    let column = ColumnDef { id: ColumnId(3), name: "more".into(), ty: ColumnType::Float };
+    lab.commit(table, TxnKind::AddColumns(vec![column]));
+    lab.write(table, 100);
+    let bad = lab.append(table, 200, 1);
+    flip_last_byte(&segment(&lab, bad), bad);
+    lab.commit(table, TxnKind::Data(bad));
+    let behind = lab.commit(table, TxnKind::Replace { from: 100, to: 200, data: None });
+    assert_eq!(lab.pool().resume(table, Some(behind)), Ok(()));
+    let expect: Vec<i64> = (0..10).collect();
+    assert_eq!(sorted_values(&lab.applied(table)), expect);
+    lab.restart();
+    assert_eq!(sorted_values(&lab.applied(table)), expect);
+}
+
+#[test]
+fn a_table_is_suspended_with_the_reason_that_somebody_gives() {
+    let mut lab = Lab::new(quiet());
+    let table = lab.create(1);
+    lab.applied(table);
+    assert!(lab.pool().suspend(table, ErrorTag::DiskFull, "as a drill"));
+    let progress = lab.pool().progress(table).unwrap();
+    let trouble = progress.trouble().unwrap();
+    assert_eq!(trouble.to_string(), "DISK FULL: as a drill");
+    assert!(progress.is_suspended() && !trouble.is_transient());
+    lab.write(table, 0);
+    lab.clock.advance(Duration::from_secs(600));
+    lab.pool().tick();
+    assert_eq!(block_on(progress.wait_applied(SeqTxn(3))), Err(trouble));
+    for tag in [ErrorTag::Internal, ErrorTag::OutOfMemory] {
+        assert_eq!(lab.pool().resume(table, None), Ok(()));
+        assert!(lab.pool().suspend(table, tag, "another drill"));
+        assert!(!lab.pool().is_short_of_memory());
+    }
+    assert_eq!(lab.pool().resume(table, None), Ok(()));
+    check_whole(&lab.applied(table));
 }
 
 #[test]
