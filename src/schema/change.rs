@@ -70,9 +70,9 @@ pub enum AlterError {
     /// The designated timestamp stays what it is.
     #[error("the designated timestamp cannot be changed")]
     Designated,
-    /// Duplicates are found by it.
+    /// Duplicates are found by it, or those of rows of before.
     #[error(
-        "column '{0}' is a key of the table's duplicates and cannot be {1}; disable DEDUP first"
+        "column '{0}' is or was a key of the table's duplicates and cannot be {1}: older rows are told apart by it"
     )]
     Key(String, &'static str),
     /// The name, or one that differs by case only, is in use.

@@ -146,14 +146,11 @@ impl Registry {
     /// # Panics
     /// When the id or the name is already there.
     pub fn restore(&self, shape: Shape) -> Arc<Table> {
-        let was_merge = shape.rules.iter().any(|(_, dedup)| *dedup == Dedup::Merge);
-        let Shape { def, columns, next_column, .. } = shape;
+        let Shape { def, columns, rules, next_column, .. } = shape;
         self.never_reuse(def.id);
         let (key, id) = (key(&def.database, &def.name), def.id);
         let table = Arc::new(Table::new(def, columns, next_column, true));
-        if was_merge {
-            table.mark_merge();
-        }
+        rules.iter().for_each(|(_, rule)| table.note_rule(rule));
         let old = self.by_id.insert(id, table.clone());
         assert!(old.is_none(), "table id {id} restored twice");
         let old = self.tables.insert(key, table.clone());
@@ -360,15 +357,16 @@ impl Registry {
                     return Ok(false);
                 }
                 let column = self.changeable(table, name, "given another type")?;
-                let is_tag = |ty| ty == ColumnType::Tag;
-                let keyed_by_tags = table.def().options.dedup.keys() == Some(&Keys::Tags);
-                if keyed_by_tags && is_tag(*ty) {
+                let by_tags = |rule: &Dedup| rule.keys() == Some(&Keys::Tags);
+                if *ty == ColumnType::Tag && table.was_under(by_tags) {
                     return Err(AlterError::Key(name.clone(), "made a tag"));
                 }
                 if column.ty() == ColumnType::Array || *ty == ColumnType::Array {
                     return Err(AlterError::Array(name.clone()));
                 }
-                if table.was_merge() && !always_converts(column.ty(), *ty) {
+                if table.was_under(|rule| *rule == Dedup::Merge)
+                    && !always_converts(column.ty(), *ty)
+                {
                     return Err(AlterError::Lossy(name.clone()));
                 }
                 let id = table.schema().next_id();
@@ -470,7 +468,8 @@ impl Registry {
         column.cloned().ok_or_else(|| AlterError::NoColumn(name.to_owned()))
     }
 
-    /// A column that no rule for duplicates needs.
+    /// A column that no rule for duplicates needs: neither the one in force nor one that rows of before are under, which are told
+    /// apart on reading.
     fn changeable(
         &self,
         table: &Table,
@@ -478,11 +477,11 @@ impl Registry {
         verb: &'static str,
     ) -> Result<Arc<Column>, AlterError> {
         let column = self.column(table, name)?;
-        let is_key = match table.def().options.dedup.keys() {
+        let is_key = table.was_under(|rule| match rule.keys() {
             None => false,
             Some(Keys::Tags) => column.ty() == ColumnType::Tag,
             Some(Keys::Columns(keys)) => keys.contains(&column.id()),
-        };
+        });
         if is_key { Err(AlterError::Key(name.to_owned(), verb)) } else { Ok(column) }
     }
 

@@ -18,8 +18,8 @@ pub struct Table {
     dropped: AtomicBool,
     /// Rises with every change of name or of a column that was there.
     version: AtomicU64,
-    /// True once its rows were to be completed by later ones: what of them is null must stay so.
-    was_merge: AtomicBool,
+    /// The rules for duplicates that it is or was under: rows of before are still resolved by theirs.
+    rules: Mutex<Vec<Dedup>>,
 }
 
 /// What only claims change.
@@ -56,7 +56,7 @@ impl Table {
         logged: bool,
     ) -> Table {
         let column = |def| Arc::new(Column::new(def, logged));
-        let is_merge = def.options.dedup == Dedup::Merge;
+        let rules = Mutex::new(vec![def.options.dedup.clone()]);
         Table {
             id: def.id,
             def: ArcSwap::from_pointee(def),
@@ -68,7 +68,7 @@ impl Table {
             logged: AtomicBool::new(logged),
             dropped: AtomicBool::new(false),
             version: AtomicU64::new(0),
-            was_merge: AtomicBool::new(is_merge),
+            rules,
         }
     }
 
@@ -87,18 +87,22 @@ impl Table {
         self.version.load(Ordering::Acquire)
     }
 
-    /// True when it is, or ever was, under [`Dedup::Merge`].
-    pub(super) fn was_merge(&self) -> bool {
-        self.was_merge.load(Ordering::Relaxed)
+    /// True when it is, or ever was, under such a rule for duplicates.
+    pub(super) fn was_under(&self, is_such: impl FnMut(&Dedup) -> bool) -> bool {
+        self.rules.lock().unwrap_or_else(PoisonError::into_inner).iter().any(is_such)
     }
 
-    pub(super) fn mark_merge(&self) {
-        self.was_merge.store(true, Ordering::Relaxed);
+    /// Notes that it is or was under a rule for duplicates.
+    pub(super) fn note_rule(&self, rule: &Dedup) {
+        let mut rules = self.rules.lock().unwrap_or_else(PoisonError::into_inner);
+        if !rules.contains(rule) {
+            rules.push(rule.clone());
+        }
     }
 
     /// Changes the definition. The caller holds the claims.
     pub(super) fn redefine(&self, def: TableDef) {
-        self.was_merge.fetch_or(def.options.dedup == Dedup::Merge, Ordering::Relaxed);
+        self.note_rule(&def.options.dedup);
         self.def.store(Arc::new(def));
         self.version.fetch_add(1, Ordering::Release);
     }
