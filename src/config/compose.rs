@@ -14,7 +14,6 @@ impl Settings {
     #[must_use]
     pub fn engine(&self) -> EngineConfig {
         EngineConfig {
-            data_dir: self.data_dir.clone(),
             // `validate` has refused what names none.
             dialect: self.dialect().unwrap_or_default(),
             commit: CommitConfig {
@@ -57,6 +56,7 @@ impl Settings {
             },
             apply: self.apply(),
             hook: self.hook(),
+            ..EngineConfig::new(&self.data_dir)
         }
     }
 

@@ -28,6 +28,8 @@ pub struct EngineConfig {
     pub wal: WalConfig,
     /// How long segments and log chunks stay after all their rows are flushed.
     pub wal_retention: Duration,
+    /// Time between two looks for partitions and parts of the WAL that are done with.
+    pub housekeeping: Duration,
     /// Group commit and its durability.
     pub sequencer: SequencerConfig,
     /// Tails, flushes, compaction.
@@ -47,6 +49,7 @@ impl EngineConfig {
             tables: TablesConfig::default(),
             wal: WalConfig::default(),
             wal_retention: Duration::ZERO,
+            housekeeping: Duration::from_secs(1),
             sequencer: SequencerConfig::default(),
             apply: ApplyConfig::default(),
             hook: HookConfig::default(),

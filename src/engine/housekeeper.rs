@@ -1,4 +1,4 @@
-//! What happens once a second whatever else happens: expired partitions, segments and log chunks that are done with, gauges.
+//! What happens once a second, or as often as the configuration says, whatever else happens: expired partitions, segments and log chunks that are done with, gauges.
 
 use super::fence::Fences;
 use super::open::Shared;
@@ -12,10 +12,7 @@ use crate::types::{SegmentId, TableId, WriterId};
 use crate::wal;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
 
-/// Time between two rounds.
-pub(super) const ROUND: Duration = Duration::from_secs(1);
 /// Rounds after which the open segments of writers that nobody has borrowed are closed, so that they can go.
 const CLOSE_IDLE_ROUNDS: u64 = 60;
 
@@ -65,7 +62,7 @@ impl Housekeeper {
     pub(super) fn run(mut self) -> Housekeeper {
         while !self.shared.is_stopping() {
             self.round();
-            std::thread::park_timeout(ROUND);
+            std::thread::park_timeout(self.shared.config.housekeeping);
         }
         self
     }

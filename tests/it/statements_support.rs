@@ -37,9 +37,9 @@ pub(crate) fn session(engine: &Engine) -> Session {
 }
 
 /// Sends lines, waits until they are durable, and returns how many were refused.
-pub(crate) fn send(session: &mut Session, lines: &str) -> u64 {
+pub(crate) fn send(session: &mut Session, lines: &(impl AsRef<[u8]> + ?Sized)) -> u64 {
     block_on(session.ready());
-    session.ingest(&mut BytesMut::from(lines)).unwrap();
+    session.ingest(&mut BytesMut::from(lines.as_ref())).unwrap();
     let ordinal = session.commit().unwrap();
     block_on(session.progress().reached(ordinal));
     session.take_counts().rejected
