@@ -131,9 +131,9 @@ impl TablePolicies {
         self.config.new_columns
     }
 
-    /// True for a table that clients may not write to.
+    /// True for a table that clients may not write to, in any case: names that differ by case only stand in each other's way.
     pub fn is_reserved(&self, table: &str) -> bool {
-        self.reports_reserved && table == REPORTS_TABLE
+        self.reports_reserved && table.eq_ignore_ascii_case(REPORTS_TABLE)
     }
 
     /// What a new table of this name gets.
@@ -270,6 +270,6 @@ mod tests {
         assert_eq!(policies.ttl(&def("x", Some(0))), None);
         assert_eq!(policies.max_lag(&def("ab", None)), None, "the first rule says 0");
         assert_eq!(policies.max_lag(&def("x", None)), None);
-        assert!(policies.is_reserved("write_reports") && !policies.is_reserved("Write_Reports"));
+        assert!(policies.is_reserved("write_reports") && policies.is_reserved("Write_Reports"));
     }
 }

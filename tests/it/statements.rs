@@ -210,3 +210,49 @@ fn the_three_lines_of_telegrafs_system_input_become_one_row_under_merge() {
     drop(session);
     check(dir.path(), engine, "system", &[expect]);
 }
+
+#[test]
+fn a_column_that_told_rows_apart_stays_what_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = open(dir.path());
+    let columns =
+        [("ts", ColumnType::Timestamp), ("s", ColumnType::Tag), ("k", ColumnType::String)];
+    let keys = DedupRule::Replace(vec!["ts".to_owned(), "k".to_owned()]);
+    ok(&engine, create("t", &columns, keys));
+    ok(&engine, insert("t", &[&["1", "a", "x"]], None));
+    ok(&engine, flush());
+    ok(&engine, insert("t", &[&["1", "a", "y"]], None));
+    ok(&engine, alter("t", TableChange::Dedup(DedupRule::Append)));
+    // Without it, or with other values in it, the second row would hide the first.
+    let retype =
+        |name: &str, ty| alter("t", TableChange::RetypeColumn { name: name.to_owned(), ty });
+    let refused = |engine: &Engine| {
+        for change in [drop_column("t", "k"), retype("k", ColumnType::Integer)] {
+            let refused = run(engine, change);
+            assert!(matches!(refused, Err(CommandError::Refused(_))), "{refused:?}");
+        }
+    };
+    refused(&engine);
+    let engine = check(dir.path(), engine, "t", &["1 k=x s=a", "1 k=y s=a"]);
+    refused(&engine);
+    // What is no key of this rule may go until it is one of another.
+    ok(&engine, retype("s", ColumnType::String));
+    ok(&engine, retype("s", ColumnType::Tag));
+    ok(&engine, alter("t", TableChange::Dedup(DedupRule::ReplaceByTags)));
+    ok(&engine, alter("t", TableChange::Dedup(DedupRule::Append)));
+    let by_tags = run(&engine, drop_column("t", "s"));
+    assert!(matches!(by_tags, Err(CommandError::Refused(_))), "{by_tags:?}");
+}
+
+#[test]
+fn no_case_of_the_reports_name_is_free() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = open_with(dir.path(), |config| config.hook.enabled = true);
+    let mut session = session(&engine);
+    assert_eq!(send(&mut session, "Write_Reports v=1i 1\nWRITE_REPORTS v=1i 1\nt v=1i 1\n"), 2);
+    let columns = [("ts", ColumnType::Timestamp)];
+    let created = run(&engine, create("Write_Reports", &columns, DedupRule::Append));
+    assert!(matches!(created, Err(CommandError::Refused(_))), "{created:?}");
+    let renamed = run(&engine, rename("t", "WRITE_reports"));
+    assert!(matches!(renamed, Err(CommandError::Refused(_))), "{renamed:?}");
+}

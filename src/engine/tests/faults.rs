@@ -105,7 +105,8 @@ fn count(kind: FaultKind) {
 
 /// All that may fail and let the process go on.
 pub(super) fn every_fault() {
-    [FaultKind::Sync, FaultKind::ShortWrite, FaultKind::NoSpace].into_iter().for_each(count);
+    use FaultKind::{NoDescriptors, NoMemory, NoSpace, ShortWrite, Sync};
+    [Sync, ShortWrite, NoSpace, NoDescriptors, NoMemory].into_iter().for_each(count);
 }
 
 #[test]
@@ -121,6 +122,16 @@ fn every_sync_may_fail() {
 #[test]
 fn every_operation_may_find_no_room() {
     count(FaultKind::NoSpace);
+}
+
+#[test]
+fn every_operation_may_find_no_descriptor() {
+    count(FaultKind::NoDescriptors);
+}
+
+#[test]
+fn every_operation_may_find_no_memory() {
+    count(FaultKind::NoMemory);
 }
 
 #[test]

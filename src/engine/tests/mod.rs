@@ -7,6 +7,8 @@ mod faults;
 mod flips;
 mod model;
 mod planted;
+mod retention;
 mod rows;
 mod seeds;
+mod trouble;
 mod world;

@@ -22,6 +22,10 @@ pub enum FaultKind {
     Sync,
     /// The disk is full: what needs room answers ENOSPC.
     NoSpace,
+    /// The process may open no more files: what opens one answers EMFILE.
+    NoDescriptors,
+    /// The kernel has no memory: what needs some answers ENOMEM.
+    NoMemory,
     /// A write ends after a part of its bytes, with ENOSPC.
     ShortWrite,
     /// The power goes.
@@ -99,6 +103,10 @@ impl Plan {
                         Fate::Fails(rustix::io::Errno::IO.raw_os_error())
                     }
                     FaultKind::NoSpace => Fate::Fails(rustix::io::Errno::NOSPC.raw_os_error()),
+                    FaultKind::NoDescriptors => {
+                        Fate::Fails(rustix::io::Errno::MFILE.raw_os_error())
+                    }
+                    FaultKind::NoMemory => Fate::Fails(rustix::io::Errno::NOMEM.raw_os_error()),
                     FaultKind::ShortWrite => Fate::Shortened,
                     FaultKind::PowerCut(moment) => Fate::Ends(Ended::PowerCut, moment),
                     FaultKind::Kill(moment) => Fate::Ends(Ended::Killed, moment),
@@ -119,6 +127,8 @@ impl FaultKind {
             FaultKind::NoSpace => {
                 matches!(operation, Op::Create | Op::Write | Op::Allocate | Op::Rename)
             }
+            FaultKind::NoDescriptors => matches!(operation, Op::Create | Op::Open | Op::List),
+            FaultKind::NoMemory => matches!(operation, Op::Create | Op::Open | Op::Map | Op::Write),
             FaultKind::ShortWrite => operation == Op::Write,
             // Between two changes nothing differs.
             FaultKind::PowerCut(_) | FaultKind::Kill(_) => !matches!(

@@ -1,0 +1,90 @@
+//! Trouble that may pass: each table says what it is, waits, and goes on by itself.
+
+use super::world::{Outcome, World};
+use crate::apply::{ErrorTag, Trouble};
+use crate::engine::steps::Actor;
+use crate::io::sim::{Fault, FaultKind};
+use std::time::Duration;
+
+/// A server that has rows in memory.
+fn world() -> World {
+    let mut world = World::new(3);
+    world.config.apply.flush_bytes = 1 << 20;
+    world.config.apply.flush_age_ms = 3_600_000;
+    assert_eq!(world.start(&[]), Ok(Outcome::Lives));
+    rows(&mut world);
+    while world.step(Actor::Worker) {}
+    world
+}
+
+fn rows(world: &mut World) {
+    let connection = world.connect();
+    world.send_rows(connection, 20, false);
+    world.commit_of(connection);
+    while world.step(Actor::Sequencer) {}
+}
+
+fn troubles(world: &World) -> Vec<Trouble> {
+    let tables = world.steps().engine().shared.apply.tables();
+    tables.iter().filter_map(|table| table.progress.trouble()).collect()
+}
+
+fn work(world: &mut World) {
+    world.step(Actor::Ticker);
+    while world.step(Actor::Worker) {}
+}
+
+#[test]
+fn what_may_pass_is_tried_again_after_pauses_and_passes() {
+    for (kind, tag) in [
+        (FaultKind::NoSpace, ErrorTag::DiskFull),
+        (FaultKind::NoDescriptors, ErrorTag::TooManyOpenFiles),
+        (FaultKind::NoMemory, ErrorTag::OutOfMemory),
+    ] {
+        let mut world = world();
+        world.disk.plan(&[Fault { kind, nth: 1, persistent: true }]);
+        world.flush();
+        while world.step(Actor::Worker) {}
+        let found = troubles(&world);
+        assert!(!found.is_empty() && found.iter().all(|trouble| trouble.tag == tag), "{found:?}");
+        assert!(found.iter().all(Trouble::is_transient));
+        let hits = world.disk.hits();
+        work(&mut world);
+        assert_eq!(world.disk.hits(), hits, "nothing is tried before the pause is over");
+        for pause in [500, 1000] {
+            let hits = world.disk.hits();
+            world.clock.advance(Duration::from_millis(pause));
+            work(&mut world);
+            assert!(world.disk.hits() > hits, "it is tried again after {pause} ms");
+        }
+        world.disk.heal();
+        world.clock.advance(Duration::from_secs(2));
+        work(&mut world);
+        assert_eq!(troubles(&world), []);
+        let tables = world.steps().engine().shared.apply.tables();
+        for table in tables {
+            assert_eq!(table.progress.flushed_txn(), table.progress.seq_txn());
+        }
+        assert_eq!(world.drain_and_check(true), Ok(Outcome::Lives));
+    }
+}
+
+#[test]
+fn less_is_done_at_once_for_a_minute_after_memory_was_refused() {
+    let mut world = world();
+    let pressure = |world: &World| {
+        let status = world.steps().engine().source().table_status();
+        status.iter().map(|status| status.memory_pressure).max()
+    };
+    assert_eq!(pressure(&world), Some(0));
+    world.disk.plan(&[Fault { kind: FaultKind::NoMemory, nth: 1, persistent: false }]);
+    world.flush();
+    while world.step(Actor::Worker) {}
+    assert_eq!(pressure(&world), Some(1));
+    assert!(troubles(&world).iter().all(Trouble::is_transient));
+    world.clock.advance(Duration::from_secs(1));
+    work(&mut world);
+    assert_eq!((troubles(&world).len(), pressure(&world)), (0, Some(1)));
+    world.clock.advance(Duration::from_secs(60));
+    assert_eq!(pressure(&world), Some(0));
+}
