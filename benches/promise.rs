@@ -1,7 +1,8 @@
 //! What the promise costs: acknowledged commits against syncs of one file, `sync` against `nosync`, recovery against reading.
 //!
-//! `cargo bench --no-default-features --bench promise [-- SECONDS]`. A server process of this build on loopback, its data beside the build (a
-//! temporary folder may be memory); every figure stands beside its yardstick, which is measured before and after it in the same run.
+//! `cargo bench --no-default-features --bench promise [-- SECONDS] [commits latency durabilities recovery]`. A server process of this build on
+//! loopback, its data beside the build (a temporary folder may be memory); every figure stands beside its yardstick, which is measured in the same
+//! run. `HEADWATER_BENCH_RECOVERY_ROWS` (4,000,000) says how many rows of the `cpu` workload a start has to replay.
 
 #![allow(
     clippy::disallowed_methods,
@@ -32,10 +33,23 @@ fn main() {
     let seconds = std::env::args().find_map(|a| a.parse().ok()).unwrap_or(5.0);
     let time = Duration::from_secs_f64(seconds);
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
-    commits(folder.path(), time);
-    latency(folder.path(), time);
-    durabilities(folder.path(), time * 2);
-    recovery(folder.path(), time);
+    let wanted: Vec<String> = std::env::args()
+        .skip(1)
+        .filter(|a| !a.starts_with('-') && a.parse::<f64>().is_err())
+        .collect();
+    let is_wanted = |name: &str| wanted.is_empty() || wanted.iter().any(|w| w == name);
+    if is_wanted("commits") {
+        commits(folder.path(), time);
+    }
+    if is_wanted("latency") {
+        latency(folder.path(), time);
+    }
+    if is_wanted("durabilities") {
+        durabilities(folder.path(), time * 2);
+    }
+    if is_wanted("recovery") {
+        recovery(folder.path());
+    }
 }
 
 /// Acknowledged one-line commits per second, one acknowledgement outstanding a connection.
@@ -107,7 +121,7 @@ fn durabilities(folder: &Path, time: Duration) {
     let rate = |durability: &str, round: u32| {
         let dir = folder.join(format!("{durability}-{round}"));
         let server = Running::start(&dir, &["--durability", durability]);
-        let rate = load(&server, time);
+        let rate = load(&server, &["--duration", &format!("{}ms", time.as_millis())]);
         drop(server);
         drop(std::fs::remove_dir_all(&dir));
         rate
@@ -123,45 +137,57 @@ fn durabilities(folder: &Path, time: Duration) {
 }
 
 /// From a kill to everything visible again, per byte of WAL, beside reading the same bytes with a checksum.
-fn recovery(folder: &Path, time: Duration) {
+///
+/// Nothing is flushed before the kill, so all of it is replayed; the start has the settings of a newcomer, and flushes as it goes.
+fn recovery(folder: &Path) {
+    let rows = std::env::var("HEADWATER_BENCH_RECOVERY_ROWS").ok();
+    let rows = rows.unwrap_or_else(|| "4000000".to_owned());
     let dir = folder.join("recovery");
-    // Nothing is flushed, so all of it is replayed.
-    let args = ["--durability", "nosync"];
     let keep = [
         ("HEADWATER_APPLY_FLUSH_BYTES", "100000000000"),
         ("HEADWATER_APPLY_MEMORY_BYTES", "100000000000"),
         ("HEADWATER_APPLY_FLUSH_AGE_MS", "3600000"),
     ];
-    let server = Running::start_with(&dir, &args, &keep);
-    load(&server, time);
+    let server = Running::start_with(&dir, &[], &keep);
+    load(&server, &["--rows", &rows]);
     while server.metric("headwater_apply_lag_rows") > 0.0 {
         std::thread::sleep(Duration::from_millis(20));
     }
     let rows = server.metric("headwater_apply_rows_total");
+    let bytes = server.metric("headwater_wal_bytes_total");
     drop(server);
     let segments = files(&dir.join("wal"));
-    let bytes: u64 = segments.iter().map(|path| used(path)).sum();
-    let plain = read_with_checksum(&segments);
+    let (plain_bytes, plain) = read_with_checksum(&segments);
+    let ilp = {
+        let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        free.local_addr().expect("an address")
+    };
     let start = Instant::now();
-    let server = Running::start_with(&dir, &args, &keep);
-    let ready = start.elapsed();
+    let taken = std::thread::spawn(move || {
+        while std::net::TcpStream::connect(ilp).is_err() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        start.elapsed()
+    });
+    let server = Running::start_at(ilp, &dir, &[], &[]);
+    let ready = taken.join().expect("a connection");
     while server.metric("headwater_apply_rows_total") < rows {
         std::thread::sleep(Duration::from_millis(10));
     }
     let recovered = start.elapsed();
-    let rate = |time: Duration| bytes as f64 / 1e9 / time.as_secs_f64();
+    let rate = |bytes: f64, time: Duration| bytes / 1e9 / time.as_secs_f64();
+    let (replay, read) = (rate(bytes, recovered), rate(plain_bytes as f64, plain));
     println!(
-        "\nrecovery of {:.2} GB of WAL, {rows:.0} rows: connections are taken after {ready:.2?}, all is visible after {recovered:.2?}, {:.2} GB/s; \
-         a plain read with CRC: {:.2} GB/s; ratio {:.2}",
-        bytes as f64 / 1e9,
-        rate(recovered),
-        rate(plain),
-        rate(recovered) / rate(plain)
+        "\nrecovery of {:.2} GB of WAL, {rows:.0} rows: connections are taken after {ready:.2?}, all is visible after {recovered:.2?}, {replay:.2} GB/s, \
+         {:.0} rows/s; a plain read with CRC: {read:.2} GB/s; ratio {:.2}",
+        bytes / 1e9,
+        rows / recovered.as_secs_f64(),
+        replay / read
     );
 }
 
-/// Reads files once from the device, in order, and sums them up.
-fn read_with_checksum(paths: &[PathBuf]) -> Duration {
+/// Reads files once from the device, in order, and sums them up: how many bytes, in which time.
+fn read_with_checksum(paths: &[PathBuf]) -> (u64, Duration) {
     let fs = Fs::real();
     for path in paths {
         std::fs::File::open(path).and_then(|f| f.sync_all()).expect("a sync");
@@ -169,7 +195,7 @@ fn read_with_checksum(paths: &[PathBuf]) -> Duration {
     }
     let start = Instant::now();
     let mut buffer = vec![0; 1 << 20];
-    let mut sum = 0;
+    let (mut sum, mut bytes) = (0, 0);
     for path in paths {
         let mut file = std::fs::File::open(path).expect("a file");
         loop {
@@ -178,15 +204,11 @@ fn read_with_checksum(paths: &[PathBuf]) -> Duration {
                 break;
             }
             sum = crc32c::crc32c_append(sum, &buffer[..len]);
+            bytes += len as u64;
         }
     }
     std::hint::black_box(sum);
-    start.elapsed()
-}
-
-/// Blocks that hold something: room that is reserved ahead is not read by anybody.
-fn used(path: &Path) -> u64 {
-    std::fs::metadata(path).map_or(0, |m| m.len())
+    (bytes, start.elapsed())
 }
 
 fn files(dir: &Path) -> Vec<PathBuf> {
@@ -195,11 +217,11 @@ fn files(dir: &Path) -> Vec<PathBuf> {
 }
 
 /// Acknowledged lines per second of `headwater bench` over four connections.
-fn load(server: &Running, time: Duration) -> f64 {
+fn load(server: &Running, amount: &[&str]) -> f64 {
     let json = server.dir.with_extension("json");
     let done = Command::new(env!("CARGO_BIN_EXE_headwater"))
-        .args(["bench", "--workload", "cpu", "--connections", "4", "--no-count", "--duration"])
-        .arg(format!("{}ms", time.as_millis()))
+        .args(["bench", "--workload", "cpu", "--connections", "4", "--no-count"])
+        .args(amount)
         .args([
             "--addr",
             &server.ilp.to_string(),
@@ -332,17 +354,19 @@ impl Running {
     }
 
     fn start_with(dir: &Path, args: &[&str], environment: &[(&str, &str)]) -> Running {
+        Running::start_at(SocketAddr::from(([127, 0, 0, 1], 0)), dir, args, environment)
+    }
+
+    /// Returns when everything of an earlier life is visible.
+    fn start_at(
+        ilp: SocketAddr,
+        dir: &Path,
+        args: &[&str],
+        environment: &[(&str, &str)],
+    ) -> Running {
         let mut child = Command::new(env!("CARGO_BIN_EXE_headwater"))
-            .args([
-                "serve",
-                "--ilp-addr",
-                "127.0.0.1:0",
-                "--http-addr",
-                "127.0.0.1:0",
-                "--log-level",
-                "error",
-                "--data-dir",
-            ])
+            .args(["serve", "--ilp-addr", &ilp.to_string()])
+            .args(["--http-addr", "127.0.0.1:0", "--log-level", "error", "--data-dir"])
             .arg(dir)
             .args(args)
             .envs(environment.iter().copied())

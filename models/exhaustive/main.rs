@@ -31,6 +31,11 @@ mod sequencer {
         pub(super) fn park_timeout(_: std::time::Duration) {
             unreachable!("no model sleeps with a limit");
         }
+
+        /// No model's consumer expects company.
+        pub(super) fn sleep(_: std::time::Duration) {
+            unreachable!("no model sleeps");
+        }
     }
     #[path = "../../../src/sequencer/inbox.rs"]
     mod inbox;

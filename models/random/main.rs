@@ -27,7 +27,7 @@ mod sequencer {
         pub(super) use shuttle::sync::Mutex;
         pub(super) use shuttle::sync::atomic::{AtomicPtr, AtomicU8, AtomicU64, Ordering};
         pub(super) use shuttle::thread::{
-            Builder, JoinHandle, Thread, current, park, park_timeout,
+            Builder, JoinHandle, Thread, current, park, park_timeout, sleep,
         };
         pub(super) use tokio::sync::Notify;
     }

@@ -4,7 +4,9 @@ use super::Data;
 use crate::io::Fs;
 use crate::types::{SegmentId, WriterId};
 use crate::wal::{Identity, SegmentReader, WalError};
+use rustix::process::{Resource, getrlimit};
 use std::collections::HashMap;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -14,8 +16,9 @@ pub(super) type SegmentKey = (WriterId, SegmentId);
 /// How many transactions of each segment somebody has.
 pub(super) type Usage = HashMap<SegmentKey, u64>;
 
-/// Readers that are kept open: each costs a descriptor and a map.
-const READERS_MAX: usize = 256;
+/// Readers that are kept open, each of which costs a descriptor and a map: an eighth of the descriptors that the process may have, within
+/// these. Fewer than there are connections which commit a few rows at a time means an opening for nearly every commit.
+const READERS: RangeInclusive<usize> = 256..=4096;
 
 /// All segments, shared by all tables.
 #[derive(Debug)]
@@ -24,6 +27,7 @@ pub(super) struct Segments {
     wal_dir: PathBuf,
     uuid: [u8; 16],
     readers: Mutex<Readers>,
+    readers_max: usize,
     /// Committed transactions that are not flushed.
     unflushed: Mutex<Usage>,
 }
@@ -43,7 +47,10 @@ struct Opened {
 impl Segments {
     pub(super) fn new(fs: Fs, wal_dir: PathBuf, uuid: [u8; 16]) -> Segments {
         let (readers, unflushed) = (Mutex::default(), Mutex::default());
-        Segments { fs, wal_dir, uuid, readers, unflushed }
+        let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+        let eighth = usize::try_from(descriptors / 8).unwrap_or(usize::MAX);
+        let readers_max = eighth.clamp(*READERS.start(), *READERS.end());
+        Segments { fs, wal_dir, uuid, readers, readers_max, unflushed }
     }
 
     /// A reader of a segment, kept open for the next one who asks.
@@ -57,9 +64,8 @@ impl Segments {
         }
         let identity = Identity { uuid: self.uuid, writer: key.0, segment: key.1 };
         let reader = Arc::new(SegmentReader::open(&self.fs, &self.wal_dir, &identity)?);
-        if readers.open.len() >= READERS_MAX {
-            let oldest = readers.open.iter().min_by_key(|(_, o)| o.last_use).map(|(key, _)| *key);
-            oldest.map(|key| readers.open.remove(&key));
+        if readers.open.len() >= self.readers_max {
+            readers.forget_oldest();
         }
         readers.open.insert(key, Opened { reader: reader.clone(), last_use });
         Ok(reader)
@@ -87,6 +93,15 @@ impl Segments {
     /// True while a committed transaction of this segment is not flushed.
     pub(super) fn is_needed(&self, key: SegmentKey) -> bool {
         lock(&self.unflushed).contains_key(&key)
+    }
+}
+
+impl Readers {
+    /// Makes room: for many at once, since the search looks at all.
+    fn forget_oldest(&mut self) {
+        let mut uses: Vec<u64> = self.open.values().map(|opened| opened.last_use).collect();
+        let (_, newest_to_go, _) = uses.select_nth_unstable(self.open.len() / 8);
+        self.open.retain(|_, opened| opened.last_use > *newest_to_go);
     }
 }
 

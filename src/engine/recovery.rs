@@ -17,6 +17,7 @@ use crate::sequencer::{self, CarriedFrames, Committed, Frame, LogState, Recovere
 use crate::storage::{Catalog, CatalogState};
 use crate::types::{SegmentId, SeqTxn, TableId, WriterId};
 use crate::wal::{self, SegmentReader, WalError};
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
@@ -58,15 +59,17 @@ pub(super) fn recover(
     }
     let (catalog, state) = Catalog::open(fs, &dir.join("catalog"), identity.uuid, identity.epoch)?;
     let segments = Segments { fs, wal_dir: &wal_dir, identity };
+    let mut readers = Readers::default();
     let mut unread = None;
     let found = sequencer::recover(fs, &log_dir, &identity.uuid, &mut |txn| {
         // A frame that cannot be read now is no frame that is lost: nothing may be cut for it.
         unread.is_some()
-            || segments.is_whole(txn, &state).unwrap_or_else(|error| {
+            || segments.is_whole(txn, &state, &mut readers).unwrap_or_else(|error| {
                 unread = Some(error);
                 true
             })
     })?;
+    drop(readers);
     if let Some(error) = unread {
         // Row L13.
         return Err(error.into());
@@ -184,6 +187,12 @@ fn pending(transactions: Vec<Committed>, state: &CatalogState) -> Vec<Committed>
     transactions.into_iter().filter(is_pending).collect()
 }
 
+/// Segments whose frames are being looked for; a log names the same few again and again.
+type Readers = BTreeMap<(WriterId, SegmentId), SegmentReader>;
+
+/// Each is an open file.
+const READERS_MAX: usize = 128;
+
 /// The segments of earlier lives.
 struct Segments<'a> {
     fs: &'a Fs,
@@ -196,7 +205,12 @@ impl Segments<'_> {
     ///
     /// # Errors
     /// The segment is there and cannot be read.
-    fn is_whole(&self, txn: &Committed, state: &CatalogState) -> Result<bool, WalError> {
+    fn is_whole(
+        &self,
+        txn: &Committed,
+        state: &CatalogState,
+        readers: &mut Readers,
+    ) -> Result<bool, WalError> {
         let is_flushed = state.dropped.contains(&txn.table)
             || state.tables.get(&txn.table).is_some_and(|t| txn.seq_txn <= t.flushed_txn);
         let Some(&Frame { writer, segment, offset, len, .. }) = txn.kind.frame() else {
@@ -205,11 +219,18 @@ impl Segments<'_> {
         if is_flushed {
             return Ok(true);
         }
-        let identity = self.identity.segment(writer, segment);
-        let read = || {
-            // From the device: an earlier life's sync may have failed.
-            self.fs.open_read(&identity.path(self.wal_dir))?.forget_cached()?;
-            SegmentReader::open(self.fs, self.wal_dir, &identity)?.frame(offset, len).map(|_| ())
+        let mut read = || {
+            if readers.len() >= READERS_MAX {
+                readers.clear();
+            }
+            let reader = match readers.entry((writer, segment)) {
+                Entry::Occupied(entry) => entry.into_mut(),
+                Entry::Vacant(entry) => {
+                    let identity = self.identity.segment(writer, segment);
+                    entry.insert(SegmentReader::open(self.fs, self.wal_dir, &identity)?)
+                }
+            };
+            reader.frame(offset, len).map(|_| ())
         };
         match read() {
             Ok(()) => Ok(true),

@@ -152,6 +152,9 @@ pub fn acks(result: &'static str) -> Counter {
     counter!("headwater_acks_total", "result" => result)
 }
 
+/// What [`acks`] gives for `ok`, found once: a small commit has a reply of its own.
+pub static ACKS_OK: LazyLock<Counter> = LazyLock::new(|| acks("ok"));
+
 /// Counts ended queries; `result` is `ok`, `error`, `timeout` or `cancelled`.
 pub fn queries(result: &'static str) -> Counter {
     counter!("headwater_queries_total", "result" => result)

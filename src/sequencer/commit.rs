@@ -21,6 +21,11 @@ use std::time::Duration;
 const RECEIPTS_MAX: usize = 16 * 1024;
 /// Bytes that one record carries, the last receipt's excepted.
 const CARRIED_MAX: usize = 8 << 20;
+/// A batch of fewer receipts is not worth waiting for.
+const COMPANY_MIN: usize = 4;
+/// A pause for company, however fast or slow the device is.
+const PAUSE_MIN: Duration = Duration::from_micros(20);
+const PAUSE_MAX: Duration = Duration::from_micros(100);
 /// Pauses between tries of an append grow from the first to the second.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
 
@@ -39,6 +44,8 @@ pub(super) struct Committer {
     waiting: Vec<(Arc<Progress>, u64)>,
     waiting_since: Option<Duration>,
     on_commit: OnCommit,
+    /// Receipts of the two batches before.
+    last_batches: [usize; 2],
 }
 
 impl Committer {
@@ -61,6 +68,7 @@ impl Committer {
             waiting: Vec::new(),
             waiting_since: None,
             on_commit,
+            last_batches: [0; 2],
         }
     }
 
@@ -68,9 +76,22 @@ impl Committer {
         self.shared.clone()
     }
 
+    /// Under `sync`: half of the larger of the two batches before, and a part of the time of a sync.
+    ///
+    /// Whoever was acknowledged is about to commit again, some sooner than others. A sync for the first few of them makes all others wait
+    /// for it, and costs as much as one for many; waiting for all of them would leave the processors idle during the sync. So one
+    /// half is gathered while the other is being synced.
+    pub(super) fn expected_company(&self) -> Option<(usize, Duration)> {
+        let larger = self.last_batches[0].max(self.last_batches[1]);
+        let pays = larger >= COMPANY_MIN && self.config.durability == Durability::Sync;
+        let pause = || (self.log.last_sync() / 4).clamp(PAUSE_MIN, PAUSE_MAX);
+        pays.then(|| (larger / 2, pause()))
+    }
+
     /// Commits as many of `arrived` as go into one record, and at least one.
     pub(super) fn commit_batch(&mut self, arrived: &mut VecDeque<Arrived>) -> Result<(), LogError> {
         let receipts = take_batch(arrived);
+        self.last_batches = [receipts.len(), self.last_batches[0]];
         if self.log.is_full() {
             self.roll()?;
         }

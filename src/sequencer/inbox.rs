@@ -1,7 +1,7 @@
 //! Where many threads hand values in and one takes them out, sleeps when there are none, and ends when it is told to.
 
 use super::intake::Intake;
-use super::sync::{AtomicU8, Ordering, Thread, park, park_timeout};
+use super::sync::{AtomicU8, Ordering, Thread, park, park_timeout, sleep};
 use std::collections::VecDeque;
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -33,6 +33,11 @@ pub(super) enum Order {
 pub(super) trait Consumer<T> {
     type Error;
 
+    /// How many values are likely to come in together, and after how long to look again whether they have.
+    fn expects(&self) -> Option<(usize, Duration)> {
+        None
+    }
+
     /// Takes some of the values, at least one of those there are.
     fn turn(&mut self, waiting: &mut VecDeque<T>) -> Result<(), Self::Error>;
 
@@ -53,6 +58,9 @@ pub enum TurnEnd {
     /// The log has ended, as it was told to.
     Ended,
 }
+
+/// How often a consumer that waits for more looks whether it has come.
+const LOOKS_MAX: usize = 6;
 
 impl<T> Inbox<T> {
     pub(super) fn new() -> Inbox<T> {
@@ -96,6 +104,7 @@ impl<T> Inbox<T> {
         waiting: &mut VecDeque<T>,
     ) -> Result<(), C::Error> {
         loop {
+            self.gather(consumer, waiting);
             match self.turn(consumer, waiting)? {
                 TurnEnd::Worked => {}
                 TurnEnd::Ended => return Ok(()),
@@ -103,6 +112,22 @@ impl<T> Inbox<T> {
                 TurnEnd::Idle(Some(pause)) => park_timeout(pause),
                 TurnEnd::Idle(None) => park(),
             }
+        }
+    }
+
+    /// Waits for values that are likely to come in behind the first ones, as long as they do. A push does not end a pause: waking
+    /// the consumer would cost the producer more than the pause costs anybody.
+    fn gather<C: Consumer<T>>(&self, consumer: &C, waiting: &mut VecDeque<T>) {
+        let Some((wanted, pause)) = consumer.expects() else { return };
+        let mut before = 0;
+        for _ in 0..LOOKS_MAX {
+            self.intake.drain(waiting);
+            let is_over = waiting.len() == before || self.order() != Order::Run;
+            if is_over || waiting.len() >= wanted {
+                return;
+            }
+            before = waiting.len();
+            sleep(pause);
         }
     }
 

@@ -11,6 +11,7 @@ use crate::metrics;
 use crate::planted::{Bug, is_planted};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Room that is reserved at once, or as much as a chunk has, so that an append seldom has to ask the file system for blocks.
 const RESERVE_BYTES: u64 = 4 << 20;
@@ -43,6 +44,7 @@ pub(super) struct Log {
     record: Vec<u8>,
     in_use: ChunkUse,
     closed: Arc<Closed>,
+    last_sync: Duration,
 }
 
 impl Log {
@@ -70,7 +72,13 @@ impl Log {
             record: Vec::new(),
             in_use: ChunkUse::new(chunk),
             closed: Arc::new(closed),
+            last_sync: Duration::ZERO,
         })
+    }
+
+    /// How long the last sync took.
+    pub(super) fn last_sync(&self) -> Duration {
+        self.last_sync
     }
 
     /// The chunks before the open one.
@@ -124,7 +132,8 @@ impl Log {
                 }
             });
             metrics::WAL_SYNCS.increment(1);
-            metrics::WAL_SYNC_DURATION.record((clock.monotonic() - start).as_secs_f64());
+            self.last_sync = clock.monotonic() - start;
+            metrics::WAL_SYNC_DURATION.record(self.last_sync.as_secs_f64());
             self.durable = self.end;
         }
     }

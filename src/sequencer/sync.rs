@@ -2,5 +2,5 @@
 
 pub(super) use std::sync::Mutex;
 pub(super) use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU64, Ordering};
-pub(super) use std::thread::{Builder, JoinHandle, Thread, current, park, park_timeout};
+pub(super) use std::thread::{Builder, JoinHandle, Thread, current, park, park_timeout, sleep};
 pub(super) use tokio::sync::Notify;

@@ -248,6 +248,10 @@ impl fmt::Debug for SequencerTurns {
 impl Consumer<Arrived> for Committer {
     type Error = LogError;
 
+    fn expects(&self) -> Option<(usize, Duration)> {
+        self.expected_company()
+    }
+
     fn turn(&mut self, waiting: &mut VecDeque<Arrived>) -> Result<(), LogError> {
         self.commit_batch(waiting)
     }

@@ -138,12 +138,14 @@ impl Connection {
             self.commit()?;
         }
         if self.dry && self.is_settled() {
-            if self.received.is_empty() {
-                self.received = BytesMut::new();
-                self.chunk = CHUNK_MIN;
-            }
             if self.session.has_writer() && self.silent_for() >= self.context.idle {
                 self.session.release();
+            }
+            // Whoever commits a line at a time would get the same buffers again and again.
+            if !self.session.has_writer() && self.received.is_empty() {
+                self.received = BytesMut::new();
+                self.chunk = CHUNK_MIN;
+                self.replies.shrink();
             }
         }
         Ok(())

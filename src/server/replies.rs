@@ -1,9 +1,10 @@
 //! Replies to `# ack TOKEN` lines: first they wait for durability, then for the socket.
 
-use crate::engine::AckRequest;
+use crate::engine::{AckRequest, ReplyCounts};
 use crate::metrics;
-use bytes::{Buf, BytesMut};
+use bytes::{Buf, BufMut, BytesMut};
 use std::collections::VecDeque;
+use std::fmt::{self, Write};
 use std::io;
 use tokio::net::TcpStream;
 
@@ -44,17 +45,17 @@ impl Replies {
     /// Makes replies due whose commits are durable.
     pub(super) fn settle(&mut self, durable: u64) {
         while let Some(request) = self.waiting.pop_front_if(|request| request.ordinal <= durable) {
-            let counts = request.counts;
-            let first = counts.first.map(|(line, reason)| format!(" first={line}:{reason}"));
-            let reply = format!(
-                "ok {} lines={} rejected={}{}\n",
-                request.token,
-                counts.lines,
-                counts.rejected,
-                first.unwrap_or_default()
-            );
-            self.out.extend_from_slice(reply.as_bytes());
-            metrics::acks("ok").increment(1);
+            let ReplyCounts { lines, rejected, first } = request.counts;
+            let token = &request.token;
+            let mut write = |text: fmt::Arguments<'_>| {
+                self.out.write_fmt(text).expect("a buffer takes everything");
+            };
+            write(format_args!("ok {token} lines={lines} rejected={rejected}"));
+            if let Some((line, reason)) = first {
+                write(format_args!(" first={line}:{reason}"));
+            }
+            self.out.put_u8(b'\n');
+            metrics::ACKS_OK.increment(1);
         }
     }
 
@@ -77,9 +78,14 @@ impl Replies {
                 Err(e) => return Err(e),
             }
         }
-        // An idle connection keeps no buffer.
-        self.out = BytesMut::new();
         Ok(())
+    }
+
+    /// Gives the memory of what was sent back; an idle connection keeps no buffer.
+    pub(super) fn shrink(&mut self) {
+        if self.out.is_empty() {
+            self.out = BytesMut::new();
+        }
     }
 
     /// Gives the socket all of it.
@@ -100,7 +106,6 @@ const OUT_BYTES_MAX: usize = 64 << 10;
 mod tests {
     use super::*;
     use crate::codec::Reason;
-    use crate::engine::ReplyCounts;
 
     fn request(token: &str, ordinal: u64, rejected: Option<(u64, Reason)>) -> AckRequest {
         let counts =

@@ -21,8 +21,15 @@ pub struct SegmentReader {
     file: File,
     seed: Seed,
     epoch: u64,
-    /// Covers the file as long as it was when the map was made; replaced when a frame lies beyond.
-    map: Mutex<Arc<Map>>,
+    mapped: Mutex<Mapped>,
+}
+
+/// A segment grows while it is read, and a map is dear to replace: it covers more than the file has.
+#[derive(Debug)]
+struct Mapped {
+    map: Arc<Map>,
+    /// The file was this long when it was last asked. Nothing past it may be touched.
+    len: u64,
 }
 
 /// A frame whose checksum holds.
@@ -57,11 +64,12 @@ impl SegmentReader {
         if len < HEADER_LEN as u64 {
             return Err(damaged("the header is cut short"));
         }
-        let map = Arc::new(file.map(len)?);
+        let mapped = Mapped { map: Arc::new(file.map(mapped_len(len))?), len };
         let path = || file.path().to_owned();
-        match check_header(&map, identity) {
+        match check_header(&mapped.map[..HEADER_LEN], identity) {
             Ok(epoch) => {
-                Ok(SegmentReader { file, seed: identity.seed(), epoch, map: Mutex::new(map) })
+                let mapped = Mutex::new(mapped);
+                Ok(SegmentReader { file, seed: identity.seed(), epoch, mapped })
             }
             Err(HeaderFault::Damaged(what)) => Err(damaged(what)),
             Err(HeaderFault::Misplaced) => Err(WalError::Misplaced { path: path() }),
@@ -133,21 +141,30 @@ impl SegmentReader {
     /// A map that covers `[offset, offset + len)`; `None` when the file does not.
     fn mapped(&self, offset: u64, len: u32) -> Result<Option<Arc<Map>>> {
         let Some(end) = offset.checked_add(u64::from(len)) else { return Ok(None) };
-        let mut held = self.map.lock().unwrap_or_else(PoisonError::into_inner);
-        if end > held.len() as u64 {
-            let len = self.file.len()?;
-            if end > len {
+        let mut mapped = self.mapped.lock().unwrap_or_else(PoisonError::into_inner);
+        if end > mapped.len {
+            mapped.len = self.file.len()?;
+            if end > mapped.len {
                 return Ok(None);
             }
-            *held = Arc::new(self.file.map(len)?);
         }
-        Ok(Some(held.clone()))
+        if end > mapped.map.len() as u64 {
+            mapped.map = Arc::new(self.file.map(mapped_len(mapped.len))?);
+        }
+        Ok(Some(mapped.map.clone()))
     }
 
     fn damage(&self, offset: u64, len: u32, what: &'static str) -> WalError {
         damage(self.path(), offset..offset.saturating_add(u64::from(len)), what)
     }
 }
+
+/// Twice what the file has, and enough for most segments.
+fn mapped_len(file_len: u64) -> u64 {
+    file_len.saturating_mul(2).max(MAPPED_MIN)
+}
+
+const MAPPED_MIN: u64 = 1 << 20;
 
 fn damage(path: &Path, range: std::ops::Range<u64>, what: &'static str) -> WalError {
     WalError::Damaged { path: path.to_owned(), offset: range.start, end: range.end, what }
