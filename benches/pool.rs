@@ -7,7 +7,7 @@
 //! | `tags` | the share of a flush that ten tag columns cost |
 //! | `late` | a tenth of the rows an hour late, against all in order |
 //! | `tiny` | one row a commit from 16 connections, against commits of 8,000 rows: CPU seconds of apply and flush |
-//! | `tables` | the same rows for 1, 10, 100, 1,000 and 10,000 tables |
+//! | `tables` | the same rows for 1, 10, 100, 1,000 and 10,000 tables, which share the hosts out |
 //! | `duplicates` | tables under `replace` and `merge`, without duplicates and with every row sent twice, against `append`: flush and compaction included |
 //! | `settle` | flush and compaction of a day in many parts, against its first flush alone |
 //!
@@ -318,6 +318,7 @@ fn fill(dir: &Path, shape: &Shape) -> Vec<Txn> {
     }
     let mut batches: Vec<Batch> = (0..shape.tables).map(batch).collect();
     let commits = shape.rows / shape.rows_a_commit;
+    let hosts = (HOSTS / u64::from(shape.tables)).max(1);
     for commit in 0..commits {
         let connection = &mut connections[commit as usize % shape.connections];
         let table = (commit % u64::from(shape.tables)) as u32;
@@ -325,11 +326,11 @@ fn fill(dir: &Path, shape: &Shape) -> Vec<Txn> {
         for row in 0..shape.rows_a_commit {
             let sent = if shape.twice { commit / 2 } else { commit };
             let n = sent / u64::from(shape.tables) * shape.rows_a_commit + row;
-            let series = connection.series(table, n % HOSTS, shape.tags);
+            let series = connection.series(table, n % hosts, shape.tags);
             for (place, column) in batch.columns.iter_mut().enumerate() {
                 column.push_i64(row as usize, value(n, place as u64));
             }
-            let time = (n / HOSTS) as i64 * 10_000_000_000 + 2 * HOUR_NS;
+            let time = (n / hosts) as i64 * 10_000_000_000 + 2 * HOUR_NS;
             let is_late = shape.late && n.is_multiple_of(10);
             batch.finish_row(if is_late { time - HOUR_NS } else { time }, series);
         }

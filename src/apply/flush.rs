@@ -2,11 +2,14 @@
 //! committed in order.
 
 use super::progress::Stage;
+use super::publication::PartSource;
 use super::shared::Shared;
 use super::table::{ApplyTable, lock};
 use super::{ApplyConfig, Trouble};
+use crate::io::synced;
 use crate::metrics;
-use crate::storage::{Part, StorageError, Tail, write_part};
+use crate::planted::{Bug, is_planted};
+use crate::storage::{Part, PartSync, StorageError, Tail, write_part};
 use crate::types::{PartitionKey, SeqTxn};
 use std::ops::Range;
 use std::sync::Arc;
@@ -48,15 +51,25 @@ impl FlushTask {
         FlushTask { table: table.clone(), upto, source: None, bytes: 0 }
     }
 
-    fn write(&self, shared: &Shared) -> Result<(), StorageError> {
-        let Some((partition, runs)) = self.source.clone() else { return Ok(()) };
-        let Some(store) = self.table.store() else { return Ok(()) };
-        let source = lock(&self.table.publication).source(self.upto, partition, runs);
-        let dir = store.dir();
-        let meta = write_part(dir, &source.schema, partition, &source.runs, &source.series)?;
-        shared.written.flushed(meta.rows);
-        lock(&self.table.publication).written(self.upto, Arc::new(Part::new(dir, meta)));
-        Ok(())
+    /// The part, where there is one to write.
+    fn write(&self, sync: PartSync) -> Result<Option<Part>, StorageError> {
+        let Some((partition, runs)) = self.source.clone() else { return Ok(None) };
+        let Some(store) = self.table.store() else { return Ok(None) };
+        let PartSource { runs, series, schema } =
+            lock(&self.table.publication).source(self.upto, partition, runs);
+        let meta = write_part(store.dir(), &schema, partition, &runs, &series, sync)?;
+        Ok(Some(Part::new(store.dir(), meta)))
+    }
+
+    /// Its part is durable.
+    fn written(&self, part: Part, shared: &Shared) {
+        shared.written.flushed(part.meta().rows);
+        lock(&self.table.publication).written(self.upto, Arc::new(part));
+    }
+
+    fn fail(self, error: &StorageError, shared: &Shared) {
+        shared.fail(&self.table, Stage::Flush, Trouble::from(error));
+        shared.scheduler.set_flush_aside(self);
     }
 }
 
@@ -82,14 +95,11 @@ fn pieces(sizes: &[u64], workers: usize, bytes_min: u64) -> Vec<Range<usize>> {
 /// Writes parts and commits what is complete, for all the tables at once.
 pub(super) fn flush(tasks: Vec<FlushTask>, shared: &Shared) {
     let mut tables: Vec<(Arc<ApplyTable>, SeqTxn)> = Vec::new();
-    for task in tasks {
-        match task.write(shared) {
-            Ok(()) => tables.push((task.table, task.upto)),
-            Err(error) => {
-                shared.fail(&task.table, Stage::Flush, Trouble::from(&error));
-                shared.scheduler.set_flush_aside(task);
-            }
+    for (task, part) in write(tasks, shared) {
+        if let Some(part) = part {
+            task.written(part, shared);
         }
+        tables.push((task.table, task.upto));
     }
     tables.sort_by_key(|(table, _)| table.id);
     tables.dedup_by_key(|(table, _)| table.id);
@@ -97,6 +107,36 @@ pub(super) fn flush(tasks: Vec<FlushTask>, shared: &Shared) {
         tables = commit(tables, shared);
     }
 }
+
+/// Writes the parts of these tasks, and makes them durable.
+///
+/// A sync for each file and each folder is what many small tables cost most. Several parts share one sync of the whole file system, which
+/// has little else to write: the WAL is synced as it is committed, or not at all.
+fn write(tasks: Vec<FlushTask>, shared: &Shared) -> Vec<(FlushTask, Option<Part>)> {
+    let parts = tasks.iter().filter(|task| task.source.is_some()).count();
+    let sync = if parts >= SHARED_SYNC_MIN { PartSync::Shared } else { PartSync::Own };
+    let mut written = Vec::with_capacity(tasks.len());
+    for task in tasks {
+        match task.write(sync) {
+            Ok(part) => written.push((task, part)),
+            Err(error) => task.fail(&error, shared),
+        }
+    }
+    let is_left_out = is_planted(Bug::PartNotSynced) || is_planted(Bug::PartNameNotSynced);
+    if sync == PartSync::Shared && !is_left_out {
+        let result = synced(shared.fs.sync_all(&shared.tables_dir)).map_err(StorageError::from);
+        if let Err(error) = result {
+            for (task, part) in written.drain(..) {
+                part.iter().for_each(Part::mark_removed);
+                task.fail(&error, shared);
+            }
+        }
+    }
+    written
+}
+
+/// From so many parts on one sync of everything is cheaper than one for each file and each folder.
+const SHARED_SYNC_MIN: usize = 4;
 
 /// Commits what is complete of these tables in one commit of the catalog, and returns those that had something: more may
 /// have become complete meanwhile, which others left to us.

@@ -15,7 +15,7 @@
 //!
 //! **Flush.** The worker that has the table takes its tail away at one `seq_txn`: the tail is *frozen*, readers go on to see
 //! it, and the next one is open. Any worker writes a partition of it as a part, and a large partition is cut by transactions into a part for
-//! each worker, so that all cores serve one hot table. Frozen tails of a table are committed in order,
+//! each worker, so that all cores serve one hot table. Several small parts share one sync of the file system. Frozen tails of a table are committed in order,
 //! whichever is written first; many tables share a commit of the catalog. After the commit one store puts the parts in the
 //! tail's place: a reader sees the one or the other, never both or neither. The table's creation and new columns enter the
 //! catalog with the flush that covers them.

@@ -14,8 +14,8 @@ use super::turn::{Step, TurnState};
 use super::{Data, Trouble, Txn, TxnKind};
 use crate::metrics;
 use crate::storage::{
-    Edit, Part, PartId, PartMeta, Run, SeriesSet, Snapshot, StorageError, TableSchema, Tail,
-    rewrite_without, write_part,
+    Edit, Part, PartId, PartMeta, PartSync, Run, SeriesSet, Snapshot, StorageError, TableSchema,
+    Tail, rewrite_without, write_part,
 };
 use crate::types::{PartitionKey, SeqTxn};
 use std::collections::{BTreeMap, BTreeSet};
@@ -114,7 +114,7 @@ impl ApplyTable {
             }
             let series = Arc::new(SeriesSet::default());
             for (partition, runs) in new_runs(last, before, (from, to), &series, by, shared)? {
-                let meta = write_part(dir, &schema, partition, &runs, &series);
+                let meta = write_part(dir, &schema, partition, &runs, &series, PartSync::Own);
                 let meta = meta.map_err(|error| Trouble::from(&error))?;
                 metrics::WRITTEN_ROWS.increment(meta.rows);
                 metrics::FLUSHED_ROWS.increment(meta.rows);

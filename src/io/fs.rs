@@ -105,21 +105,33 @@ impl Fs {
 
     /// Makes everything durable that was written so far to the file system of `path`, by whomever: bytes, lengths and names.
     pub fn sync_all(&self, path: &Path) -> Result<()> {
-        let synced = match &self.0 {
-            Kind::Real => std::fs::File::open(path)
-                .and_then(|dir| rustix::fs::syncfs(dir).map_err(Into::into)),
-            Kind::Sim(fs) => fs.sync_all(path),
+        // To open it is no sync yet: a process out of files has lost nothing.
+        let dir = self.open_dir(path)?;
+        let synced = match (&self.0, &dir.file) {
+            (Kind::Sim(fs), _) => fs.sync_all(path),
+            (Kind::Real, Some(file)) => rustix::fs::syncfs(file).map_err(Into::into),
+            (Kind::Real, None) => Ok(()),
         };
         synced.map_err(|e| self.fail(Operation::Sync, path, e))
     }
 
     /// Creates a folder and those above it that are missing. The names of those that it creates are durable on return.
     pub fn create_dir_all(&self, path: &Path) -> Result<()> {
+        self.create_dirs(path, true)
+    }
+
+    /// Creates a folder and those above it that are missing. Their names are durable after a sync of each parent, or of
+    /// everything.
+    pub fn create_dir_all_unsynced(&self, path: &Path) -> Result<()> {
+        self.create_dirs(path, false)
+    }
+
+    fn create_dirs(&self, path: &Path, sync: bool) -> Result<()> {
         if self.is_dir(path) {
             return Ok(());
         }
         if let Some(parent) = path.parent().filter(|p| !p.as_os_str().is_empty()) {
-            self.create_dir_all(parent)?;
+            self.create_dirs(parent, sync)?;
         }
         let created = match &self.0 {
             Kind::Real => std::fs::create_dir(path),
@@ -130,8 +142,8 @@ impl Fs {
             other => other.map_err(|e| self.fail(Operation::Create, path, e))?,
         }
         match path.parent() {
-            Some(parent) => self.sync_dir(or_here(parent)),
-            None => Ok(()),
+            Some(parent) if sync => self.sync_dir(or_here(parent)),
+            _ => Ok(()),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use super::merge::{Merge, Span};
 use super::part_reader::PartReader;
-use super::part_writer::{ColumnRows, PartWriter};
+use super::part_writer::{ColumnRows, PartSync, PartWriter};
 use super::resolve::{ColumnSources, Resolved, Source};
 use super::write_part::CHUNK_ROWS;
 use super::{Part, PartId, PartMeta, StorageError, TableDir, TableSchema};
@@ -47,7 +47,7 @@ pub fn merge_parts(
     };
     let present = schema.present(parts.iter().flat_map(|p| p.meta().columns.iter().copied()));
     if *schema.shape().rule(id.first_txn).1 != Dedup::Append {
-        let writer = PartWriter::create(dir, schema, &present, id)?;
+        let writer = PartWriter::create(dir, schema, &present, id, PartSync::Own)?;
         let sources = parts.iter().cloned().map(Source::Part).collect();
         return write_resolved(writer, schema, sources, &present, is_stopping);
     }
@@ -55,7 +55,7 @@ pub fn merge_parts(
     for part in parts {
         readers.push(PartReader::open(part, batch_rows(part.meta(), parts.len()))?);
     }
-    let mut writer = PartWriter::create(dir, schema, &present, id)?;
+    let mut writer = PartWriter::create(dir, schema, &present, id, PartSync::Own)?;
     let mut merge = Merge::new(&readers.iter().map(PartReader::times).collect::<Vec<_>>());
     let mut spans: Vec<Span> = Vec::new();
     loop {

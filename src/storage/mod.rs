@@ -54,6 +54,7 @@ pub use inspect_part::inspect_part;
 pub use merge_parts::merge_parts;
 pub use part::{Part, PartId, PartMeta};
 pub use part_reader::PartFile;
+pub use part_writer::PartSync;
 pub use read_back::{FoundPart, read_back};
 pub use resolve::{Resolved, Source};
 pub use rewrite_part::rewrite_without;

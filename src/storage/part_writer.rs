@@ -33,6 +33,15 @@ const ZSTD_LEVEL: i32 = 1;
 /// Bytes gathered before a write.
 const SINK_BYTES: usize = 1 << 20;
 
+/// Who makes a part durable before the catalog names it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum PartSync {
+    /// Whoever writes it: on return its file, its name and the folders above it are durable.
+    Own,
+    /// The caller, for several at once, by a sync of the whole file system.
+    Shared,
+}
+
 /// The rows of one column of a chunk: spans of these sources, `None` where a source lacks the column.
 #[derive(Debug)]
 pub(super) struct ColumnRows<'a> {
@@ -55,6 +64,7 @@ pub(super) struct PartWriter {
     group_rows: usize,
     rows: u64,
     times: Option<(i64, i64)>,
+    sync: PartSync,
     is_finished: bool,
 }
 
@@ -82,6 +92,7 @@ impl PartWriter {
         schema: &TableSchema,
         columns: &[ColumnId],
         mut id: PartId,
+        sync: PartSync,
     ) -> Result<PartWriter, StorageError> {
         let columns: Vec<ColumnDef> =
             schema.columns().iter().filter(|c| columns.contains(&c.id)).cloned().collect();
@@ -114,6 +125,7 @@ impl PartWriter {
             group_rows: 0,
             rows: 0,
             times: None,
+            sync,
             is_finished: false,
         })
     }
@@ -144,19 +156,21 @@ impl PartWriter {
         Ok(())
     }
 
-    /// Ends the file and makes it and its name durable.
+    /// Ends the file and makes it and its name durable, unless the caller does.
     pub(super) fn finish(mut self) -> Result<PartMeta, StorageError> {
         let ended = self.end_group().and_then(|()| self.file.finish());
         ended.map_err(|error| self.fail(error))?;
         let flushed = self.file.inner_mut().flush();
         flushed.map_err(|error| self.fail(error.into()))?;
         let sink = self.file.inner();
-        if !is_planted(Bug::PartNotSynced) {
-            synced(sink.file.sync_data())?;
-        }
         let (bytes, crc) = (sink.written, sink.crc);
-        if let Some(folder) = self.path.parent().filter(|_| !is_planted(Bug::PartNameNotSynced)) {
-            synced(self.dir.fs().sync_dir(folder))?;
+        if self.sync == PartSync::Own {
+            if !is_planted(Bug::PartNotSynced) {
+                synced(sink.file.sync_data())?;
+            }
+            if !is_planted(Bug::PartNameNotSynced) {
+                self.dir.sync_names(&self.id)?;
+            }
         }
         let (min_time, max_time) = self.times.expect("a part has rows");
         self.is_finished = true;
@@ -282,10 +296,7 @@ impl Write for FileSink {
 }
 
 fn create_file(dir: &TableDir, id: &mut PartId) -> Result<File, StorageError> {
-    let path = dir.part_path(id);
-    if let Some(folder) = path.parent() {
-        synced(dir.fs().create_dir_all(folder))?;
-    }
+    dir.create_folder(id)?;
     loop {
         match dir.fs().create(&dir.part_path(id)) {
             Err(error) if error.source.kind() == ErrorKind::AlreadyExists => id.attempt += 1,

@@ -3,7 +3,7 @@
 use super::merge::Span;
 use super::merge_parts::batch_rows;
 use super::part_reader::PartReader;
-use super::part_writer::{ColumnRows, PartWriter};
+use super::part_writer::{ColumnRows, PartSync, PartWriter};
 use super::{Part, PartMeta, StorageError, TableDir, TableSchema};
 use std::sync::Arc;
 
@@ -23,7 +23,7 @@ pub fn rewrite_without(
 ) -> Result<PartMeta, StorageError> {
     let present = schema.present(part.meta().columns.iter().copied());
     let mut reader = PartReader::open(part, batch_rows(part.meta(), 1))?;
-    let mut writer = PartWriter::create(dir, schema, &present, part.meta().id)?;
+    let mut writer = PartWriter::create(dir, schema, &present, part.meta().id, PartSync::Own)?;
     while !reader.times().is_empty() {
         let times = reader.times();
         let start = times.partition_point(|&t| t < from);

@@ -1,13 +1,13 @@
 //! The folder of a table's parts.
 
 use super::{CatalogState, PartId, StorageError};
-use crate::io::Fs;
+use crate::io::{Fs, synced};
 use crate::schema::Shape;
-use crate::types::PartitionBy;
+use crate::types::{PartitionBy, PartitionKey};
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// A table's folder, `tables/<hint>~<id>`. It is removed with everything in it when the last part and the last snapshot of
 /// a dropped table are gone.
@@ -16,6 +16,8 @@ pub struct TableDir {
     fs: Fs,
     path: PathBuf,
     by: PartitionBy,
+    /// Partitions whose folders this life knows to be durable. They are never removed while the table is there.
+    durable: Mutex<HashSet<PartitionKey>>,
     is_dropped: AtomicBool,
 }
 
@@ -26,6 +28,7 @@ impl TableDir {
             fs: fs.clone(),
             path: tables.join(TableDir::name(shape)),
             by: shape.def.partition_by,
+            durable: Mutex::default(),
             is_dropped: AtomicBool::new(false),
         })
     }
@@ -52,6 +55,35 @@ impl TableDir {
     pub fn mark_dropped(&self) {
         // Relaxed: the drop that reads it is ordered after this by the counting of the `Arc` around the folder.
         self.is_dropped.store(true, Ordering::Relaxed);
+    }
+
+    /// Creates the folder of a part, whose name is not durable yet.
+    pub(super) fn create_folder(&self, part: &PartId) -> Result<(), StorageError> {
+        Ok(self.fs.create_dir_all_unsynced(&self.folder(part))?)
+    }
+
+    /// Makes the name of a part's file durable, and those of the folders above it. A folder that is there may be one whose creator has
+    /// yet to sync it: what counts is what was synced here.
+    pub(super) fn sync_names(&self, part: &PartId) -> Result<(), StorageError> {
+        synced(self.fs.sync_dir(&self.folder(part)))?;
+        if !self.durable().contains(&part.partition) {
+            synced(self.fs.sync_dir(&self.path))?;
+            if let Some(tables) = self.path.parent() {
+                synced(self.fs.sync_dir(tables))?;
+            }
+            self.durable().insert(part.partition);
+        }
+        Ok(())
+    }
+
+    fn folder(&self, part: &PartId) -> PathBuf {
+        let mut path = self.part_path(part);
+        path.pop();
+        path
+    }
+
+    fn durable(&self) -> MutexGuard<'_, HashSet<PartitionKey>> {
+        self.durable.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn fs(&self) -> &Fs {

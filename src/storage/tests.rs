@@ -177,7 +177,7 @@ fn place() -> Place {
 
 fn write(dir: &Arc<TableDir>, runs: &[Arc<Run>], series: &Arc<SeriesSet>) -> Arc<Part> {
     let key = PartitionBy::Day.key(runs[0].min_time());
-    Arc::new(Part::new(dir, write_part(dir, &schema(), key, runs, series).unwrap()))
+    Arc::new(Part::new(dir, write_part(dir, &schema(), key, runs, series, PartSync::Own).unwrap()))
 }
 
 fn word() -> impl Strategy<Value = Option<String>> {

@@ -3,7 +3,7 @@
 use super::gather::gather_values;
 use super::merge::{Merge, Span};
 use super::merge_parts::write_resolved;
-use super::part_writer::{ColumnRows, PartWriter};
+use super::part_writer::{ColumnRows, PartSync, PartWriter};
 use super::resolve::Source;
 use super::{PartId, PartMeta, Run, SeriesSet, StorageError, TableDir, TableSchema};
 use crate::schema::Dedup;
@@ -17,7 +17,7 @@ use std::sync::Arc;
 pub(super) const CHUNK_ROWS: usize = 1 << 14;
 
 /// Writes the rows of `runs`, which are all of `partition`, share `series` and are in order of their transactions, as one
-/// part. On return its file and name are durable; it counts once the catalog names it.
+/// part. It is durable on return, or by the caller's sync; it counts once the catalog names it.
 ///
 /// # Errors
 /// A file operation failed; nothing is left behind.
@@ -30,6 +30,7 @@ pub fn write_part(
     partition: PartitionKey,
     runs: &[Arc<Run>],
     series: &Arc<SeriesSet>,
+    sync: PartSync,
 ) -> Result<PartMeta, StorageError> {
     let id = PartId {
         partition,
@@ -42,7 +43,7 @@ pub fn write_part(
     let present = schema.present(series.tag_columns().into_iter().chain(in_runs));
     let evolved = evolved(schema, runs, series, &present)
         .map_err(|error| StorageError::parquet(dir.path(), error.into()))?;
-    let mut writer = PartWriter::create(dir, schema, &present, id)?;
+    let mut writer = PartWriter::create(dir, schema, &present, id, sync)?;
     if *schema.shape().rule(id.first_txn).1 != Dedup::Append {
         let source = |run: &Arc<Run>| Source::Run(run.clone(), series.clone());
         let sources = runs.iter().map(source).collect();

@@ -9,7 +9,7 @@ use crate::query::{
 };
 use crate::schema::{ColumnDef, Shape, TableDef, TableOptions};
 use crate::storage::{
-    Part, Rows, Run, SeriesSet, Snapshot, TableDir, TableSchema, Tail, write_part,
+    Part, PartSync, Rows, Run, SeriesSet, Snapshot, TableDir, TableSchema, Tail, write_part,
 };
 use crate::types::{
     ColumnId, ColumnType, PartitionBy, PartitionKey, SegmentId, SeqTxn, TableId, WriterId,
@@ -86,7 +86,8 @@ impl TestTable {
         let series = Arc::new(SeriesSet::default());
         let schema = Arc::new(self.schema());
         for (partition, run) in self.runs(&series, rows, columns) {
-            let meta = write_part(&self.dir, &schema, partition, &[Arc::new(run)], &series);
+            let meta =
+                write_part(&self.dir, &schema, partition, &[Arc::new(run)], &series, PartSync::Own);
             self.parts.push(Arc::new(Part::new(&self.dir, meta.unwrap())));
         }
         self
