@@ -104,7 +104,12 @@ pub(super) fn recover(
     }
     let pending = pending(transactions, &state);
     let inherited = segments.keep_needed(&pending, &carried, !config.wal_retention.is_zero())?;
-    let highest = wal::list_writers(fs, &wal_dir)?.into_iter().max().unwrap_or_default();
+    let writers = wal::list_writers(fs, &wal_dir)?;
+    let highest = writers.last().copied().unwrap_or_default();
+    // The last folder stays, so that its number is never given again: a block of an old segment would verify in a new one.
+    for writer in writers.into_iter().filter(|writer| *writer != highest) {
+        wal::remove_writer(fs, &wal_dir, writer)?;
+    }
     let first_writer = match WriterId(highest.max(log.highest_writer()).0 + 1) {
         _ if is_planted(Bug::WriterReused) => WriterId(1),
         next => next,

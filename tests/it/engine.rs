@@ -103,6 +103,28 @@ fn a_clean_stop_leaves_parts_and_no_segments() {
 }
 
 #[test]
+fn folders_of_earlier_writers_go_and_their_numbers_do_not_come_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut highest = 0;
+    for life in 0..4 {
+        let engine = open(dir.path());
+        let mut sessions: Vec<Session> = (0..3).map(|_| session(&engine)).collect();
+        for (n, session) in (0..).zip(&mut sessions) {
+            send(session, &lines("t", life * 3 + n..life * 3 + n + 1));
+        }
+        drop(sessions);
+        let wal = Fs::real().list(&dir.path().join("wal")).unwrap();
+        let mut writers: Vec<u32> = wal.iter().filter_map(|e| e.name.parse().ok()).collect();
+        writers.sort_unstable();
+        let of_this_life = writers.iter().filter(|writer| **writer > highest).count();
+        // And the last of the life before.
+        assert!(of_this_life >= 3 && writers.len() <= of_this_life + 1, "{writers:?}");
+        highest = writers[writers.len() - 1];
+        assert!(engine.close(Duration::from_secs(60)).flushed);
+    }
+}
+
+#[test]
 fn a_bad_line_costs_itself_only() {
     let dir = tempfile::tempdir().unwrap();
     let engine = open(dir.path());
