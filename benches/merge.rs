@@ -8,7 +8,7 @@ use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_mai
 use headwater::io::Fs;
 use headwater::schema::{ColumnDef, TableDef, TableOptions};
 use headwater::storage::{
-    Part, Rows, Run, SeriesSet, TableDir, TableSchema, merge_parts, write_part,
+    Part, PartSync, Rows, Run, SeriesSet, TableDir, TableSchema, merge_parts, write_part,
 };
 use headwater::types::{ColumnId, ColumnType, PartitionBy, PartitionKey, SeqTxn, TableId};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
@@ -104,7 +104,8 @@ fn parts(c: &mut Criterion) {
     let dir = TableDir::new(&Fs::real(), temporary.path(), schema.shape());
     let runs: Vec<Arc<Run>> = (0..SOURCES).map(|n| Arc::new(run(n, ROWS / SOURCES))).collect();
     let write = |runs: &[Arc<Run>]| {
-        let meta = write_part(&dir, &schema, PartitionKey(0), runs, &series).expect("a part");
+        let meta = write_part(&dir, &schema, PartitionKey(0), runs, &series, PartSync::Own)
+            .expect("a part");
         let part = Part::new(&dir, meta);
         part.mark_removed();
         Arc::new(part)
