@@ -65,6 +65,16 @@ mod apply {
         pub(super) tag: ErrorTag,
     }
 
+    impl Trouble {
+        fn is_transient(&self) -> bool {
+            self.tag.is_transient()
+        }
+
+        fn is_in_doubt(&self) -> bool {
+            false
+        }
+    }
+
     #[derive(Clone, Copy, PartialEq, Eq, Debug)]
     pub(super) enum ErrorTag {
         CorruptWal,
