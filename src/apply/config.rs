@@ -29,6 +29,9 @@ pub struct ApplyConfig {
     /// How often ages are looked at, failed work is tried again and lost notifications are found. 0 leaves that to calls of
     /// [`super::ApplyPool::tick`].
     pub tick_ms: u64,
+    /// Segments that are kept open for reading; each costs a descriptor and a map. Fewer than there are connections which commit a few
+    /// rows at a time means an opening for nearly every commit.
+    pub segment_readers: usize,
     /// When parts are merged.
     pub compaction: CompactionConfig,
 }
@@ -68,6 +71,7 @@ impl Default for ApplyConfig {
             flush_parts_per_s: 200,
             turn_ms: 20,
             tick_ms: 1000,
+            segment_readers: 256,
             compaction: CompactionConfig::default(),
         }
     }

@@ -68,7 +68,7 @@ impl ApplyPool {
             metrics::ORPHANS_REMOVED.increment(removed);
             tracing::info!(removed, "removed files that no flush or compaction finished");
         }
-        let segments = Segments::new(fs.clone(), paths.wal_dir, paths.uuid);
+        let segments = Segments::new(fs.clone(), paths.wal_dir, paths.uuid, config.segment_readers);
         let tables_dir = paths.tables_dir;
         let shared = Shared::new(config, fs.clone(), clock.clone(), tables_dir, catalog, segments);
         shared.adopt(fs, state);

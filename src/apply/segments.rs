@@ -4,9 +4,7 @@ use super::Data;
 use crate::io::Fs;
 use crate::types::{SegmentId, WriterId};
 use crate::wal::{Identity, SegmentReader, WalError};
-use rustix::process::{Resource, getrlimit};
 use std::collections::HashMap;
-use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -15,10 +13,6 @@ pub(super) type SegmentKey = (WriterId, SegmentId);
 
 /// How many transactions of each segment somebody has.
 pub(super) type Usage = HashMap<SegmentKey, u64>;
-
-/// Readers that are kept open, each of which costs a descriptor and a map: an eighth of the descriptors that the process may have, within
-/// these. Fewer than there are connections which commit a few rows at a time means an opening for nearly every commit.
-const READERS: RangeInclusive<usize> = 256..=4096;
 
 /// All segments, shared by all tables.
 #[derive(Debug)]
@@ -45,11 +39,8 @@ struct Opened {
 }
 
 impl Segments {
-    pub(super) fn new(fs: Fs, wal_dir: PathBuf, uuid: [u8; 16]) -> Segments {
+    pub(super) fn new(fs: Fs, wal_dir: PathBuf, uuid: [u8; 16], readers_max: usize) -> Segments {
         let (readers, unflushed) = (Mutex::default(), Mutex::default());
-        let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-        let eighth = usize::try_from(descriptors / 8).unwrap_or(usize::MAX);
-        let readers_max = eighth.clamp(*READERS.start(), *READERS.end());
         Segments { fs, wal_dir, uuid, readers, readers_max, unflushed }
     }
 

@@ -56,6 +56,12 @@ pub(super) fn connections_within_limit(wanted: usize, others: usize) -> usize {
     wanted.min(limit - others.min(limit / 4 * 3)).max(1)
 }
 
+/// How many segments may be kept open for reading: an eighth of the descriptors, within reason.
+pub(super) fn segment_readers() -> usize {
+    let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    usize::try_from(limit / 8).unwrap_or(usize::MAX).clamp(256, 4096)
+}
+
 /// SIGTERM and SIGINT.
 pub(super) struct Signals {
     terminate: Signal,

@@ -4,7 +4,7 @@ use super::StartError;
 use super::http::{self, App};
 use super::ilp::{self, IlpContext};
 use super::listener::{Bound, Close};
-use super::process::connections_within_limit;
+use super::process::{connections_within_limit, segment_readers};
 use crate::clock::Clock;
 use crate::codec::Reason;
 use crate::config::Settings;
@@ -59,7 +59,8 @@ impl Server {
 
         let context =
             IlpContext::new(settings, engine.clone(), clock.clone(), stop.clone(), http_addr)?;
-        let others = settings.wal.writers_max + settings.http.connections_max + OTHER_DESCRIPTORS;
+        let writers_and_readers = settings.wal.writers_max + segment_readers();
+        let others = writers_and_readers + settings.http.connections_max + OTHER_DESCRIPTORS;
         let connections = connections_within_limit(settings.limits.connections, others);
         // Rows are safe to take from here on: what is replayed has its numbers, so nothing new comes before it.
         tasks.spawn(ilp::serve(Arc::new(context), connections, ilp, tasks.clone()));
@@ -120,10 +121,11 @@ impl Server {
 
 /// Opens the data directory away from the runtime's threads: recovery reads and writes files.
 async fn open(settings: &Settings, clock: Clock) -> Result<Arc<Engine>, StartError> {
-    let config = settings.engine();
+    let mut config = settings.engine();
+    config.apply.segment_readers = segment_readers();
     let opening = tokio::task::spawn_blocking(move || Engine::open(config, Fs::real(), clock));
     Ok(opening.await.map_err(io::Error::other)??)
 }
 
-/// Descriptors beside connections and segments being written: segments being read, parts, logs, sockets.
-const OTHER_DESCRIPTORS: usize = 512;
+/// Descriptors beside connections and segments: parts, logs, sockets.
+const OTHER_DESCRIPTORS: usize = 256;
