@@ -66,9 +66,14 @@ impl TableDir {
     /// yet to sync it: what counts is what was synced here.
     pub(super) fn sync_names(&self, part: &PartId) -> Result<(), StorageError> {
         synced(self.fs.sync_dir(&self.folder(part)))?;
-        if !self.durable().contains(&part.partition) {
+        let (is_durable, is_first) = {
+            let durable = self.durable();
+            (durable.contains(&part.partition), durable.is_empty())
+        };
+        if !is_durable {
             synced(self.fs.sync_dir(&self.path))?;
-            if let Some(tables) = self.path.parent() {
+            // With one of its folders the table's own is known.
+            if let Some(tables) = self.path.parent().filter(|_| is_first) {
                 synced(self.fs.sync_dir(tables))?;
             }
             self.durable().insert(part.partition);
