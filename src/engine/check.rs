@@ -289,29 +289,24 @@ impl CheckReport {
     ) {
         let mut whole = 0;
         for txn in &log.transactions {
-            let Some(&Frame { writer, segment, offset, len, rows, .. }) = txn.kind.frame() else {
-                continue;
-            };
+            let Some(frame) = txn.kind.frame() else { continue };
+            let Frame { writer, segment, rows, .. } = *frame;
             if txn.seq_txn <= flushed(catalog, txn.table) {
                 continue;
             }
-            let carried = log.carried.get(&(writer, segment));
-            let is_carried = carried.is_some_and(|frames| {
-                frames.iter().any(|(at, bytes)| {
-                    *at <= offset && offset + u64::from(len) <= at + bytes.len() as u64
-                })
-            });
             let path = identity.segment(writer, segment).path(&dir.join("wal"));
             match verifies(fs, dir, identity, txn) {
                 Ok(()) => whole += 1,
                 Err(error @ WalError::FutureVersion { .. }) => {
                     self.once(error, "the start is refused; use a newer release", Mend::None);
                 }
-                Err(error @ WalError::Misplaced { .. }) if carried.is_some() => {
+                Err(error @ WalError::Misplaced { .. })
+                    if log.carried.contains_key(&(writer, segment)) =>
+                {
                     let way_on = "the start is refused; a repair moves it to quarantine/, and the next start writes the segment anew from the log";
                     self.once(error, way_on, Mend::Move(path));
                 }
-                Err(_) if is_carried => {}
+                Err(_) if log.carries(frame) => {}
                 Err(error) if error.is_unread() => {
                     let way_on = "what it holds is not known: make it readable, then look again";
                     self.once(error, way_on, Mend::None);

@@ -45,19 +45,24 @@ pub(super) struct Found {
     identity: bool,
     catalog: bool,
     log: bool,
+    /// Looked for only where they would prove that something before them is missing.
     segments: bool,
     tables: bool,
 }
 
 impl Found {
     pub(super) fn of(fs: &Fs, dir: &Path) -> Result<Found, OpenError> {
-        Ok(Found {
-            identity: fs.exists(&dir.join("identity"))?,
-            catalog: !Catalog::files(fs, &catalog_dir(dir))?.is_empty(),
-            log: !sequencer::chunks_from(fs, &log_dir(dir), Path::new(""))?.is_empty(),
-            segments: !wal::list_segments(fs, &dir.join("wal"))?.is_empty(),
-            tables: fs.list(&dir.join("tables"))?.iter().any(|entry| entry.is_dir),
-        })
+        let identity = fs.exists(&dir.join("identity"))?;
+        let catalog = !Catalog::files(fs, &catalog_dir(dir))?.is_empty();
+        let log = !sequencer::chunks_from(fs, &log_dir(dir), Path::new(""))?.is_empty();
+        let (mut segments, mut tables) = (false, false);
+        if !log {
+            segments = !wal::list_segments(fs, &dir.join("wal"))?.is_empty();
+        }
+        if !log || !catalog {
+            tables = fs.list(&dir.join("tables"))?.iter().any(|entry| entry.is_dir);
+        }
+        Ok(Found { identity, catalog, log, segments, tables })
     }
 
     /// Row C12: there was a catalog before there was a log or a part.

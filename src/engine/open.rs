@@ -2,7 +2,7 @@
 
 use super::housekeeper::Housekeeper;
 use super::identity::Identity;
-use super::layout::examine;
+use super::layout::{examine, log_dir};
 use super::recovery::{Recovery, recover};
 use super::rejects::RejectLog;
 use super::reports::{ReportWriter, counted, unreported};
@@ -132,7 +132,7 @@ impl Engine {
         let (sequencer, turns) = Sequencer::open(
             config.sequencer.clone(),
             fs.clone(),
-            &wal_dir.join("txnlog"),
+            &log_dir(&dir),
             clock.clone(),
             log,
             on_commit(registry.clone(), apply.clone(), config.hook.enabled.then(|| sums.clone())),

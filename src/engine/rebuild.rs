@@ -10,7 +10,7 @@ use super::identity::Identity;
 use super::layout::catalog_dir;
 use crate::io::Fs;
 use crate::schema::{Alteration, ColumnDef, Shape};
-use crate::sequencer::{Committed, Frame, Recovered, TxnKind};
+use crate::sequencer::{Committed, Recovered, TxnKind};
 use crate::storage::{
     Catalog, CatalogState, FoundPart, PartId, PartMeta, StorageError, TableState, read_back,
 };
@@ -62,10 +62,16 @@ pub(super) fn rebuild(
         rebuilt.lost.push(format!("the rows of {}: {error}", path.display()));
         rebuilt.left_out.push(path);
     }
+    let mut transactions: BTreeMap<TableId, Vec<&Committed>> = BTreeMap::new();
+    for txn in &log.transactions {
+        transactions.entry(txn.table).or_default().push(txn);
+    }
     let logged = log.state.tables().map(|(id, _)| id);
     let ids = base.tables.keys().chain(on_disk.parts.keys()).copied().chain(logged);
     for id in ids.collect::<BTreeSet<TableId>>() {
-        let history = History::of(fs, dir, identity, log, id);
+        let own = transactions.remove(&id).unwrap_or_default();
+        let last = log.state.table(id).map_or(SeqTxn::NONE, |table| table.seq_txn);
+        let history = History::of(own, last, |txn| is_there(fs, dir, identity, log, txn));
         let parts = on_disk.parts.get(&id).map_or(&[][..], |parts| parts);
         rebuilt.table(id, &history, base.tables.get(&id).map(|table| &**table), parts, log);
     }
@@ -111,13 +117,14 @@ struct History<'a> {
 }
 
 impl<'a> History<'a> {
-    fn of(fs: &Fs, dir: &Path, identity: &Identity, log: &'a Recovered, id: TableId) -> Self {
-        let all = log.transactions.iter().filter(|txn| txn.table == id);
-        let transactions: Vec<&Committed> = all.collect();
-        let last = log.state.table(id).map_or(SeqTxn::NONE, |table| table.seq_txn);
+    /// `last` is the table's last transaction, also where none of them is left.
+    fn of(
+        transactions: Vec<&'a Committed>,
+        last: SeqTxn,
+        is_there: impl Fn(&Committed) -> bool,
+    ) -> History<'a> {
         let before = transactions.first().map_or(last, |first| SeqTxn(first.seq_txn.0 - 1));
-        let is_gone = |txn: &&&Committed| !is_there(fs, dir, identity, log, txn);
-        let gone = transactions.iter().filter(is_gone).map(|txn| txn.seq_txn).max();
+        let gone = transactions.iter().filter(|txn| !is_there(txn)).map(|txn| txn.seq_txn).max();
         History { gone: gone.map_or(before, |gone| gone.max(before)), transactions }
     }
 
@@ -157,13 +164,9 @@ impl<'a> History<'a> {
 
 /// Whether the WAL has what a transaction brought.
 fn is_there(fs: &Fs, dir: &Path, identity: &Identity, log: &Recovered, txn: &Committed) -> bool {
-    let Some(&Frame { writer, segment, offset, .. }) = txn.kind.frame() else { return true };
-    let carried = log.carried.get(&(writer, segment));
-    let is_carried = carried.is_some_and(|frames| {
-        frames.iter().any(|(at, bytes)| (*at..at + bytes.len() as u64).contains(&offset))
-    });
-    let path = identity.segment(writer, segment).path(&dir.join("wal"));
-    is_carried || fs.exists(&path).unwrap_or(true)
+    let Some(frame) = txn.kind.frame() else { return true };
+    let path = identity.segment(frame.writer, frame.segment).path(&dir.join("wal"));
+    log.carries(frame) || fs.exists(&path).unwrap_or(true)
 }
 
 impl Rebuilt {

@@ -5,6 +5,7 @@
 //! never acknowledged and goes. The labels in comments are those of the tables in `docs/formats/`.
 
 use super::identity::Identity;
+use super::layout::{catalog_dir, log_dir};
 use super::open::to_apply;
 use super::replay::Replay;
 use super::{EngineConfig, OpenError};
@@ -48,16 +49,16 @@ pub(super) fn recover(
 ) -> Result<Recovery, OpenError> {
     let dir = &config.data_dir;
     let (wal_dir, tables_dir) = (dir.join("wal"), dir.join("tables"));
-    let log_dir = wal_dir.join("txnlog");
+    let (catalog_dir, log_dir) = (catalog_dir(dir), log_dir(dir));
     for folder in [&wal_dir, &tables_dir, &log_dir] {
         fs.create_dir_all(folder)?;
     }
     forget_cached(fs, &log_dir)?;
-    forget_cached(fs, &dir.join("catalog"))?;
+    forget_cached(fs, &catalog_dir)?;
     for writer in wal::list_writers(fs, &wal_dir)? {
         forget_cached(fs, &wal_dir.join(writer.to_string()))?;
     }
-    let (catalog, state) = Catalog::open(fs, &dir.join("catalog"), identity.uuid, identity.epoch)?;
+    let (catalog, state) = Catalog::open(fs, &catalog_dir, identity.uuid, identity.epoch)?;
     let segments = Segments { fs, wal_dir: &wal_dir, identity };
     let mut readers = Readers::default();
     let mut unread = None;

@@ -19,7 +19,7 @@ const QUARANTINE: &str = "quarantine";
 /// Looks, and mends what can be mended. What it changes is copied to `quarantine/` first. Returns what was wrong, and what was done.
 ///
 /// # Errors
-/// As [`super::check`], and a copy or a change failed: what was not reached is as it was.
+/// As [`super::check()`], and a copy or a change failed: what was not reached is as it was.
 pub fn repair(fs: &Fs, dir: &Path) -> Result<(CheckReport, Vec<String>), OpenError> {
     let _lock = lock(fs, dir)?;
     let mut work = Repair { fs, dir, done: Vec::new() };
@@ -78,7 +78,7 @@ impl Repair<'_> {
         let identity = self.read_identity()?;
         let log_dir = log_dir(self.dir);
         // What is cut may name the only frames of its rows.
-        self.keep_segments()?;
+        self.keep_segments(&identity)?;
         loop {
             match sequencer::survey(self.fs, &log_dir, &identity.uuid, &mut |_| true) {
                 Ok(Some(_)) => return Ok(()),
@@ -107,7 +107,7 @@ impl Repair<'_> {
         let log = log.ok_or_else(|| OpenError::Missing(log_dir(self.dir)))?;
         let rebuilt = rebuild(self.fs, self.dir, &identity, &log)?;
         if rebuilt.leaves_rows {
-            self.keep_segments()?;
+            self.keep_segments(&identity)?;
         }
         for path in Catalog::files(self.fs, &catalog_dir(self.dir))? {
             self.keep(&path)?;
@@ -165,10 +165,10 @@ impl Repair<'_> {
         identity.ok_or_else(|| OpenError::Missing(self.dir.join("identity")))
     }
 
-    fn keep_segments(&mut self) -> Result<(), OpenError> {
+    fn keep_segments(&mut self, identity: &Identity) -> Result<(), OpenError> {
         let wal = self.dir.join("wal");
         for file in crate::wal::list_segments(self.fs, &wal)? {
-            self.keep(&wal.join(file.writer.to_string()).join(format!("{}.wal", file.segment)))?;
+            self.keep(&identity.segment(file.writer, file.segment).path(&wal))?;
         }
         Ok(())
     }

@@ -1,5 +1,6 @@
 //! The transactions of a table as `wal_transactions('t')` lists them.
 
+use super::layout::log_dir;
 use super::open::Shared;
 use crate::query::Transaction;
 use crate::schema::{Alteration, Dedup, Table, TableOptions};
@@ -14,7 +15,7 @@ impl Shared {
     pub(super) fn transactions(&self, table: &Table) -> Result<Vec<Transaction>, String> {
         let Some(progress) = self.apply.progress(table.id()) else { return Ok(Vec::new()) };
         let (applied, last) = (progress.applied_txn(), progress.seq_txn());
-        let dir = self.wal_dir.join("txnlog");
+        let dir = log_dir(&self.config.data_dir);
         let all = sequencer::transactions(&self.fs, &dir, table.id());
         let all = all.map_err(|error| error.to_string())?;
         // How often the table's shape changed before is known when its first transaction is still there.

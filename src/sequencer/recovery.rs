@@ -6,7 +6,7 @@ use super::format::{
 use super::log::{chunk_numbers, chunk_path};
 use super::purge::ChunkUse;
 use super::record::{Batch, decode_checkpoint};
-use super::{Committed, Durability, LogError, LogState};
+use super::{Committed, Durability, Frame, LogError, LogState};
 use crate::io::Fs;
 use crate::types::{SegmentId, WriterId};
 use bytes::Bytes;
@@ -29,6 +29,16 @@ pub struct Recovered {
     pub unsynced: BTreeSet<(WriterId, SegmentId)>,
     /// What was cut from the end, if anything.
     pub cut: Option<Cut>,
+}
+
+impl Recovered {
+    /// True when the log itself has a frame, wherever its segment is.
+    pub fn carries(&self, frame: &Frame) -> bool {
+        let (from, to) = (frame.offset, frame.offset + u64::from(frame.len));
+        let carried = self.carried.get(&(frame.writer, frame.segment));
+        let mut stretches = carried.into_iter().flatten();
+        stretches.any(|(at, bytes)| *at <= from && to <= at + bytes.len() as u64)
+    }
 }
 
 /// Bytes of frames and their offsets, by segment.
