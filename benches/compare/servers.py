@@ -90,6 +90,10 @@ class Server:
     def http_ready(self):
         get(self.url("/health"))
 
+    def select(self, sql, timeout=60):
+        """Runs a statement; the rows of its answer, if it has any."""
+        return json.loads(get(self.url("/exec", query=sql), timeout)).get("dataset")
+
     def url(self, path, **query):
         return f"http://127.0.0.1:{self.http}{path}" + ("?" + urllib.parse.urlencode(query) if query else "")
 
@@ -158,9 +162,6 @@ class QuestDB(Server):
         conf.mkdir()
         conf.joinpath("server.conf").write_text("".join(f"{key}={value}\n" for key, value in settings.items()))
         return ["java", "-XX:+UseParallelGC", "-cp", self.jar, "io.questdb.ServerMain", "-d", self.folder]
-
-    def select(self, sql):
-        return json.loads(get(self.url("/exec", query=sql)))["dataset"]
 
     def http_ready(self):
         self.select("select 1")

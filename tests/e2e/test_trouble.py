@@ -42,6 +42,25 @@ class Loader(threading.Thread):
             self.failure = failure
 
 
+def begin_load(server, table):
+    """Loaders at work, and how many of their rows have been acknowledged."""
+    loaders = [Loader(server, table, c) for c in range(CONNECTIONS)]
+    acknowledged = lambda: sum(loader.acknowledged for loader in loaders)
+    for loader in loaders:
+        loader.start()
+    wait_until("the load to begin", lambda: acknowledged() > 0)
+    return loaders, acknowledged
+
+
+def end_load(loaders):
+    """Lets them finish; none has met anything but acknowledgements."""
+    for loader in loaders:
+        loader.stop = True
+    for loader in loaders:
+        loader.join(120)
+        assert not loader.is_alive() and loader.failure is None, loader.failure
+
+
 def a_full_disk_makes_the_load_wait_and_nothing_else(env):
     disk = env.tmp / "disk"
     disk.mkdir()
@@ -65,11 +84,7 @@ def a_full_disk_makes_the_load_wait_and_nothing_else(env):
 def fill_and_free(env, server, disk, table, ballast_of):
     """Fills the disk under a load, sees the load wait, frees the disk, and sees the load finish in the same process."""
     pid = server.process.pid
-    loaders = [Loader(server, table, c) for c in range(CONNECTIONS)]
-    acknowledged = lambda: sum(loader.acknowledged for loader in loaders)
-    for loader in loaders:
-        loader.start()
-    wait_until("the load to begin", lambda: acknowledged() > 0)
+    loaders, acknowledged = begin_load(server, table)
     ballast = disk / "ballast"
     # Again until it sticks: flushes give room back meanwhile.
     before = -1
@@ -91,11 +106,7 @@ def fill_and_free(env, server, disk, table, ballast_of):
     assert not any(loader.failure for loader in loaders), [loader.failure for loader in loaders]
     ballast.unlink()
     wait_until("the load to go on", lambda: acknowledged() > before + CONNECTIONS * ROWS)
-    for loader in loaders:
-        loader.stop = True
-    for loader in loaders:
-        loader.join(120)
-        assert not loader.is_alive() and loader.failure is None, loader.failure
+    end_load(loaders)
     assert server.process.pid == pid and server.process.poll() is None
     server.wait_count(table, acknowledged())
     assert server.one(f"SELECT count(*) FROM (SELECT DISTINCT c, n FROM {table})") == acknowledged()
@@ -225,11 +236,7 @@ def a_disk_that_is_read_only_for_a_while_is_waited_for(env):
     environment, _, flag, _ = failing_files(env)
     server = env.server(environment=environment)
     pid = server.process.pid
-    loaders = [Loader(server, "t", c) for c in range(CONNECTIONS)]
-    acknowledged = lambda: sum(loader.acknowledged for loader in loaders)
-    for loader in loaders:
-        loader.start()
-    wait_until("the load to begin", lambda: acknowledged() > 0)
+    loaders, acknowledged = begin_load(server, "t")
     flag.touch()
     wait_until("the load to wait", lambda: stands_still(acknowledged))
     before = acknowledged()
@@ -241,11 +248,7 @@ def a_disk_that_is_read_only_for_a_while_is_waited_for(env):
     assert acknowledged() == before and spent < 0.2, f"{spent:.0%} of a core while it waits"
     flag.unlink()
     wait_until("the load to go on", lambda: acknowledged() > before + CONNECTIONS * ROWS)
-    for loader in loaders:
-        loader.stop = True
-    for loader in loaders:
-        loader.join(120)
-        assert not loader.is_alive() and loader.failure is None, loader.failure
+    end_load(loaders)
     assert server.process.pid == pid and server.process.poll() is None
     server.wait_count("t", acknowledged())
     assert server.stop() == 0
@@ -254,11 +257,7 @@ def a_disk_that_is_read_only_for_a_while_is_waited_for(env):
 def a_device_that_takes_a_second_for_a_sync_slows_clients_down_and_nothing_else(env):
     environment, _, _, flag = failing_files(env)
     server = env.server(environment=environment | {"HEADWATER_APPLY_MEMORY_BYTES": str(64 << 20)})
-    loaders = [Loader(server, "t", c) for c in range(CONNECTIONS)]
-    acknowledged = lambda: sum(loader.acknowledged for loader in loaders)
-    for loader in loaders:
-        loader.start()
-    wait_until("the load to begin", lambda: acknowledged() > 0)
+    loaders, acknowledged = begin_load(server, "t")
     flag.touch()
     time.sleep(1.5)
     before, memory = acknowledged(), server.metric("process_anonymous_memory_bytes")
@@ -271,11 +270,7 @@ def a_device_that_takes_a_second_for_a_sync_slows_clients_down_and_nothing_else(
     flag.unlink()
     before = acknowledged()
     wait_until("the load to be itself again", lambda: acknowledged() > before + 10 * CONNECTIONS * ROWS)
-    for loader in loaders:
-        loader.stop = True
-    for loader in loaders:
-        loader.join(120)
-        assert not loader.is_alive() and loader.failure is None, loader.failure
+    end_load(loaders)
     server.wait_count("t", acknowledged())
     assert server.stop() == 0
     print(f"      {slow / 8:.0f} acknowledged rows/s while each sync takes a second longer", flush=True)
@@ -334,11 +329,8 @@ def a_file_system_that_turns_read_only_loses_nothing(env):
         if not os.access(trigger, os.W_OK):
             raise harness.Skip("this kernel has no way to report an error of a file system on demand")
         server = env.server(data="disk/data")
-        loaders = [Loader(server, "t", c) for c in range(CONNECTIONS)]
-        acknowledged = lambda: sum(loader.acknowledged for loader in loaders)
-        for loader in loaders:
-            loader.start()
-        wait_until("the load to begin", lambda: acknowledged() > CONNECTIONS * ROWS)
+        loaders, acknowledged = begin_load(server, "t")
+        wait_until("some of the load", lambda: acknowledged() > CONNECTIONS * ROWS)
         with open(trigger, "w") as f:
             f.write("1")
         # Writes are waited for as on a full disk; a sync that fails ends the process, as ever. Nobody is told more than is true.

@@ -275,7 +275,6 @@ impl<'a> Bench<'a> {
     /// What a statement will do, for when the log has it.
     fn announce(&mut self, name: Name, statement: &Statement) {
         let life = self.life(name);
-        let number = |model: &Model, name: &str| model.column(name).expect("it is there").number;
         let change = match statement {
             Statement::Insert(lines) => {
                 let rows = life.claim(lines);
@@ -284,19 +283,16 @@ impl<'a> Bench<'a> {
             Statement::Replace(from, to, lines) => Change::Replace(*from, *to, life.claim(lines)),
             Statement::Truncate => Change::Truncate,
             Statement::Drop => Change::Drop,
-            Statement::DropColumn(column) => Change::DropColumn(number(&life.claims, column)),
-            Statement::RenameColumn(from, to) => {
-                Change::RenameColumn(number(&life.claims, from), to)
-            }
-            Statement::Retype(column, ty) => Change::Retype(number(&life.claims, column), *ty),
             Statement::Dedup(rule) if *rule == life.claims.rule => return,
-            Statement::Dedup(rule) => Change::Dedup(rule.clone()),
             Statement::AddColumn(column, ty) => return life.born.push((column, *ty)),
             Statement::Ttl(hours) if *hours > 0 => {
                 life.ttl = life.ttl.min(*hours as i64 * HOUR);
                 return;
             }
-            _ => return,
+            _ => match redefinition(&life.claims, statement) {
+                Some(change) => change,
+                None => return,
+            },
         };
         life.statements.push(change);
     }

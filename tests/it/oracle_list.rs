@@ -410,16 +410,22 @@ impl Writer {
 
 /// Definitions after a statement that names columns or rules.
 pub(crate) fn note(model: &mut Model, statement: &Statement) {
-    let number = |model: &Model, name: &str| model.column(name).expect("it is there").number;
-    let change = match statement {
-        Statement::AddColumn(name, ty) => return model.add_column(name, *ty),
-        Statement::DropColumn(name) => Change::DropColumn(number(model, name)),
-        Statement::RenameColumn(from, to) => Change::RenameColumn(number(model, from), to),
-        Statement::Retype(name, ty) => Change::Retype(number(model, name), *ty),
+    match statement {
+        Statement::AddColumn(name, ty) => model.add_column(name, *ty),
+        _ => redefinition(model, statement).iter().for_each(|change| model.apply(change)),
+    }
+}
+
+/// What a statement that names columns or rules changes of what is there.
+pub(crate) fn redefinition(model: &Model, statement: &Statement) -> Option<Change> {
+    let number = |name: &str| model.column(name).expect("it is there").number;
+    Some(match statement {
+        Statement::DropColumn(name) => Change::DropColumn(number(name)),
+        Statement::RenameColumn(from, to) => Change::RenameColumn(number(from), to),
+        Statement::Retype(name, ty) => Change::Retype(number(name), *ty),
         Statement::Dedup(rule) => Change::Dedup(rule.clone()),
-        _ => return,
-    };
-    model.apply(&change);
+        _ => return None,
+    })
 }
 
 /// True when a column may get a type.

@@ -3,7 +3,6 @@
 
 use crate::server_support::Running;
 use crate::statements_support::*;
-use bytes::BytesMut;
 use headwater::engine::{DEFAULT_DATABASE, Engine, Session};
 use headwater::query::Command;
 use headwater::schema::TableChange;
@@ -23,23 +22,11 @@ fn in_flight() -> (TempDir, Arc<Engine>, Session) {
     (dir, engine, session)
 }
 
-fn read(session: &mut Session, lines: &str) {
-    block_on(session.ready());
-    session.ingest(&mut BytesMut::from(lines)).unwrap();
-}
-
-/// Commits what was read and waits until it is acknowledged.
-fn commit(session: &mut Session) {
-    let ordinal = session.commit().unwrap();
-    block_on(session.progress().reached(ordinal));
-    assert_eq!(session.take_counts().rejected, 0);
-}
-
 #[test]
 fn a_late_row_lands_without_the_value_of_a_dropped_column() {
     let (_dir, engine, mut session) = in_flight();
     ok(&engine, drop_column("t", "a"));
-    commit(&mut session);
+    assert_eq!(commit(&mut session), 0);
     send(&mut session, "t,h=z a=\"new\",b=6i 3\n");
     assert_eq!(table(&engine, "t"), ["1 b=2 h=x", "2 b=4 h=y", "3 a=new b=6 h=z"]);
 }
@@ -49,7 +36,7 @@ fn a_late_row_lands_in_the_renamed_column() {
     let (_dir, engine, mut session) = in_flight();
     let (from, to) = ("a".to_owned(), "c".to_owned());
     ok(&engine, alter("t", TableChange::RenameColumn { from, to }));
-    commit(&mut session);
+    assert_eq!(commit(&mut session), 0);
     send(&mut session, "t,h=z a=5i 3\n");
     assert_eq!(table(&engine, "t"), ["1 b=2 c=1 h=x", "2 b=4 c=3 h=y", "3 a=5 h=z"]);
 }
@@ -60,7 +47,7 @@ fn a_late_value_is_converted_to_the_columns_new_type() {
     let retype = |name: &str, ty| TableChange::RetypeColumn { name: name.to_owned(), ty };
     ok(&engine, alter("t", retype("a", ColumnType::String)));
     ok(&engine, alter("t", retype("b", ColumnType::Float)));
-    commit(&mut session);
+    assert_eq!(commit(&mut session), 0);
     assert_eq!(send(&mut session, "t a=5i 3\n"), 1, "the next line meets the new type");
     assert_eq!(table(&engine, "t"), ["1 a=1 b=2.0 h=x", "2 a=3 b=4.0 h=y"]);
 }
@@ -69,7 +56,7 @@ fn a_late_value_is_converted_to_the_columns_new_type() {
 fn a_late_row_lands_in_the_renamed_table() {
     let (_dir, engine, mut session) = in_flight();
     ok(&engine, rename("t", "u"));
-    commit(&mut session);
+    assert_eq!(commit(&mut session), 0);
     assert_eq!(table(&engine, "u"), ["1 a=1 b=2 h=x", "2 a=3 b=4 h=y"]);
     assert!(engine.snapshot(DEFAULT_DATABASE, "t").is_none());
     send(&mut session, "t v=1i 3\nu b=5i 4\n");
@@ -81,7 +68,7 @@ fn a_late_row_lands_in_the_renamed_table() {
 fn a_late_row_of_a_dropped_table_is_acknowledged_and_gone() {
     let (_dir, engine, mut session) = in_flight();
     ok(&engine, Command::DropTable { if_exists: false, name: "t".to_owned() });
-    commit(&mut session);
+    assert_eq!(commit(&mut session), 0);
     assert!(engine.snapshot(DEFAULT_DATABASE, "t").is_none());
     send(&mut session, "t a=\"other\" 3\n");
     assert_eq!(table(&engine, "t"), ["3 a=other"]);
@@ -91,11 +78,11 @@ fn a_late_row_of_a_dropped_table_is_acknowledged_and_gone() {
 fn a_late_row_is_behind_what_takes_rows_away() {
     let (_dir, engine, mut session) = in_flight();
     ok(&engine, truncate("t"));
-    commit(&mut session);
+    assert_eq!(commit(&mut session), 0);
     assert_eq!(table(&engine, "t"), ["2 a=3 b=4 h=y"]);
     read(&mut session, "t a=5i 3\n");
     ok(&engine, insert("t", &[], Some((0, 10))));
-    commit(&mut session);
+    assert_eq!(commit(&mut session), 0);
     assert_eq!(table(&engine, "t"), ["3 a=5"]);
 }
 

@@ -38,8 +38,18 @@ pub(crate) fn session(engine: &Engine) -> Session {
 
 /// Sends lines, waits until they are durable, and returns how many were refused.
 pub(crate) fn send(session: &mut Session, lines: &(impl AsRef<[u8]> + ?Sized)) -> u64 {
+    read(session, lines);
+    commit(session)
+}
+
+/// Sends lines, which stay in flight.
+pub(crate) fn read(session: &mut Session, lines: &(impl AsRef<[u8]> + ?Sized)) {
     block_on(session.ready());
     session.ingest(&mut BytesMut::from(lines.as_ref())).unwrap();
+}
+
+/// Commits what was read, waits until it is durable, and returns how many lines were refused.
+pub(crate) fn commit(session: &mut Session) -> u64 {
     let ordinal = session.commit().unwrap();
     block_on(session.progress().reached(ordinal));
     session.take_counts().rejected
