@@ -184,3 +184,12 @@ fn files_that_nobody_finished_are_removed_at_a_start_and_counted() {
     let metrics = server.get("/metrics").body;
     assert!(metrics.contains("\nheadwater_orphans_removed_total 1\n"), "{metrics}");
 }
+
+#[test]
+fn a_method_that_a_path_does_not_take_is_told_which_ones_it_does() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Running::start(dir.path(), &[]);
+    let answer = server.get("/write");
+    assert_eq!(answer.status, 405);
+    assert_eq!(answer.json()["error"], "GET is not a method of this path: use POST");
+}

@@ -61,7 +61,7 @@ impl App {
 
     /// Every route.
     pub(super) fn router(self) -> Router {
-        Router::new()
+        let paths = Router::new()
             .route("/write", post(write::v1))
             .route("/api/v2/write", post(write::v2))
             .route("/api/v3/write_lp", post(write::v3))
@@ -74,8 +74,12 @@ impl App {
             .route("/ready", get(status::ready))
             .route("/ping", any(status::ping))
             .fallback(status::unknown)
+            .with_state(self);
+        // Around all of it: only then has an answer the header that names the methods of its path.
+        Router::new()
+            .fallback_service(paths)
+            .layer(middleware::from_fn(explain_method))
             .layer(middleware::from_fn(count))
-            .with_state(self)
     }
 }
 
@@ -108,6 +112,21 @@ async fn count(request: Request, next: Next) -> Response {
     metrics::http_requests(endpoint, code).increment(1);
     response.headers_mut().insert(VERSION_HEADER, HeaderValue::from_static(VERSION));
     response
+}
+
+/// Says in words which methods a path takes, as the header of the answer does.
+async fn explain_method(request: Request, next: Next) -> Response {
+    let method = request.method().clone();
+    let response = next.run(request).await;
+    if response.status() != StatusCode::METHOD_NOT_ALLOWED {
+        return response;
+    }
+    let allowed = response.headers().get(header::ALLOW).cloned();
+    let methods = allowed.as_ref().and_then(|value| value.to_str().ok()).unwrap_or("others");
+    let reason = format!("{method} is not a method of this path: use {methods}");
+    let mut refused = refuse(StatusCode::METHOD_NOT_ALLOWED, reason);
+    refused.headers_mut().extend(allowed.map(|allowed| (header::ALLOW, allowed)));
+    refused
 }
 
 const VERSION_HEADER: HeaderName = HeaderName::from_static("x-influxdb-version");
