@@ -251,6 +251,13 @@ impl ApplyPool {
         table.is_some_and(|table| self.shared.suspend(&table, tag, message.to_owned()))
     }
 
+    /// The wall clock at the commit of the first transaction of a table that queries do not see, nanoseconds since 1970.
+    pub fn waiting_since(&self, id: TableId) -> Option<i64> {
+        let table = self.shared.table(id)?;
+        let queue = super::table::lock(&table.queue);
+        queue.pending.front().map(|txn| txn.at)
+    }
+
     /// True while less is done at once, for want of memory.
     pub fn is_short_of_memory(&self) -> bool {
         self.shared.is_short_of_memory()

@@ -11,6 +11,7 @@ use crate::storage::{Snapshot, TableSchema};
 use crate::types::{SeqTxn, TableId};
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 impl Engine {
     /// Where queries get their tables from.
@@ -109,10 +110,16 @@ impl Shared {
             applied_txn,
             flushed_txn,
             lag_rows: progress.unapplied_rows(),
+            lag_time: self.lag_time(table.id()),
             skipped_txns: progress.skipped_txns(),
             suspended,
             memory_pressure,
         })
+    }
+
+    fn lag_time(&self, table: TableId) -> Duration {
+        let waits = |since| self.clock.wall_nanos().saturating_sub(since).max(0).unsigned_abs();
+        Duration::from_nanos(self.apply.waiting_since(table).map_or(0, waits))
     }
 
     /// 0 when memory is no concern, 1 when tails are flushed early and less is done at once for it, 2 when connections wait.

@@ -57,9 +57,16 @@ impl Shared {
                 let table = self.changeable(database, &table)?;
                 self.insert(&table, columns.as_deref(), &rows, range).await
             }
-            Command::SuspendWal { name } => {
+            Command::SuspendWal { name, reason } => {
                 let table = self.table_of(database, &name)?;
-                self.apply.suspend(table.id(), ErrorTag::OnRequest, "a statement asked for it");
+                let (tag, message) = match &reason {
+                    None => (ErrorTag::OnRequest, "a statement asked for it"),
+                    Some((tag, message)) => {
+                        let unknown = || CommandError::Refused(format!("there is no tag '{tag}'"));
+                        (ErrorTag::named(tag).ok_or_else(unknown)?, message.as_str())
+                    }
+                };
+                self.apply.suspend(table.id(), tag, message);
                 Ok(())
             }
             Command::ResumeWal { name, from } => {

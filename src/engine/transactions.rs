@@ -5,7 +5,8 @@ use super::open::Shared;
 use crate::query::Transaction;
 use crate::schema::{Alteration, Dedup, Table, TableOptions};
 use crate::sequencer::{self, Committed, TxnKind};
-use crate::types::SeqTxn;
+use crate::types::{SegmentId, SeqTxn, WriterId};
+use std::collections::BTreeMap;
 
 impl Shared {
     /// What the log still holds of a table, committed ones only.
@@ -22,6 +23,7 @@ impl Shared {
         let mut version = all.first().filter(|txn| txn.seq_txn == SeqTxn(1)).map(|_| 0);
         let mut options: Option<TableOptions> = None;
         let mut listed = Vec::with_capacity(all.len());
+        let mut places = Places { is_complete: version.is_some(), last: BTreeMap::new() };
         for txn in all.iter().filter(|txn| txn.seq_txn <= last) {
             let is_structural = matches!(txn.kind, TxnKind::AddColumns(_) | TxnKind::Alter(_));
             version = version.map(|version| version + u64::from(is_structural));
@@ -31,9 +33,32 @@ impl Shared {
                 TxnKind::Alter(Alteration::Options(next)) => options = Some(next.clone()),
                 _ => {}
             }
-            listed.push(row(txn, version, command, txn.seq_txn <= applied));
+            let mut next = row(txn, version, command, txn.seq_txn <= applied);
+            next.place_in_segment = next.place.and_then(|place| places.next(place));
+            listed.push(next);
         }
         Ok(listed)
+    }
+}
+
+/// Counts a table's transactions by segment. A writer fills one segment after the other.
+struct Places {
+    /// The log has all transactions of the table.
+    is_complete: bool,
+    /// By writer: the segment it was last met with, and the number of the next transaction there if it is known.
+    last: BTreeMap<WriterId, (SegmentId, Option<u32>)>,
+}
+
+impl Places {
+    fn next(&mut self, (writer, segment): (WriterId, SegmentId)) -> Option<u32> {
+        let first = (segment, self.is_complete.then_some(0));
+        let last = self.last.entry(writer).or_insert(first);
+        if last.0 != segment {
+            *last = (segment, Some(0));
+        }
+        let number = last.1;
+        last.1 = number.map(|number| number + 1);
+        number
     }
 }
 
@@ -48,6 +73,7 @@ fn row(
         seq_txn: txn.seq_txn,
         at: txn.at,
         place: frame.map(|frame| (frame.writer, frame.segment)),
+        place_in_segment: None,
         structure_version: version,
         times: frame.map(|frame| (frame.min_time, frame.max_time)),
         rows: frame.map(|frame| u64::from(frame.rows)),

@@ -313,7 +313,8 @@ impl Words<'_, '_> {
         } else if self.take_all(&["APPLY", "WAL"]) {
             Command::ApplyWal { name: table }
         } else if self.take_all(&["SUSPEND", "WAL"]) {
-            Command::SuspendWal { name: table }
+            let reason = if self.take("WITH") { Some(self.reason()?) } else { None };
+            Command::SuspendWal { name: table, reason }
         } else if self.take_all(&["RESUME", "WAL"]) {
             let mut from = None;
             if self.take("FROM") {
@@ -329,6 +330,20 @@ impl Words<'_, '_> {
             );
         };
         Ok((database, command))
+    }
+
+    /// A tag or an error number, then a message.
+    fn reason(&mut self) -> Result<(String, String)> {
+        let token = self.0.next_token();
+        let (Token::Number(tag, _) | Token::SingleQuotedString(tag)) = token.token else {
+            return Ok(self.0.expected("a tag in quotes or an error number", token)?);
+        };
+        self.0.expect_token(&Token::Comma)?;
+        let token = self.0.next_token();
+        match token.token {
+            Token::SingleQuotedString(message) => Ok((tag, message)),
+            _ => Ok(self.0.expected("a message in quotes", token)?),
+        }
     }
 
     fn replace_range(&mut self) -> Result<Named> {

@@ -5,6 +5,7 @@ use crate::storage::Snapshot;
 use crate::types::{ColumnType, PartitionBy, SegmentId, SeqTxn, TableId, WriterId};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The database of what the server says of itself. No line is taken for it.
 pub const SYSTEM_DATABASE: &str = "system";
@@ -62,6 +63,8 @@ pub struct TableStatus {
     pub flushed_txn: SeqTxn,
     /// Rows committed and not yet visible.
     pub lag_rows: u64,
+    /// How long ago the first of them, or of other transactions that are not visible, was committed; 0 when there is none.
+    pub lag_time: Duration,
     /// Transactions since the start that were passed over, because a later one took all their rows away.
     pub skipped_txns: u64,
     /// Why it is not applied any further, if it is not.
@@ -104,6 +107,8 @@ pub struct Transaction {
     pub at: i64,
     /// The writer and the segment that have its rows, if it has any.
     pub place: Option<(WriterId, SegmentId)>,
+    /// How many transactions of the table before it have their rows in that segment; `None` when the log no longer knows.
+    pub place_in_segment: Option<u32>,
     /// How often the table's shape has changed up to it; `None` when the log no longer knows.
     pub structure_version: Option<u64>,
     /// Its earliest and latest row.
@@ -173,6 +178,8 @@ pub enum Command {
     SuspendWal {
         /// Its name within the database.
         name: String,
+        /// The reason that its status gives: a tag, or an error number of the operating system, and a message.
+        reason: Option<(String, String)>,
     },
     /// Let a suspended table go on.
     ResumeWal {

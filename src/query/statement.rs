@@ -1,6 +1,7 @@
 //! Which statements there are: parses one, lets queries through, recognises commands, refuses the rest by name.
 
 use super::command::{self, Fault, split};
+use super::system::FUNCTIONS;
 use super::{Command, QueryError};
 use datafusion::common::DataFusionError;
 use datafusion::sql::parser::{DFParserBuilder, Statement};
@@ -8,7 +9,7 @@ use datafusion::sql::sqlparser::ast::{ObjectType, Statement as Sql};
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::parser::ParserError;
-use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
+use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
 
 /// A statement that may be carried out.
 #[derive(Debug)]
@@ -42,7 +43,7 @@ pub(super) fn parse(sql: &str) -> Result<Parsed, QueryError> {
         .tokenize_with_location()
         .map_err(|error| in_sql(ParserError::from(error).into()))?;
     let operators = tokens.iter().filter(|token| is_operator(&token.token)).count();
-    let mut parser = DFParserBuilder::new(tokens).build().map_err(in_sql)?;
+    let mut parser = DFParserBuilder::new(called(tokens)).build().map_err(in_sql)?;
     // Commands are read without recursion, however many rows they bring.
     match command::parse(&mut parser.parser) {
         Ok(Some((database, command))) => return Ok(Parsed::Command { database, command }),
@@ -60,6 +61,23 @@ pub(super) fn parse(sql: &str) -> Result<Parsed, QueryError> {
         (None, _) => Err(QueryError::statement("there is no statement")),
         (Some(_), Some(_)) => Err(QueryError::statement("one statement at a time")),
     }
+}
+
+/// A statement that begins with the call of a table function asks for its rows: `tables()`, `wal_tables() WHERE suspended`. Places of
+/// faults stay where they are in the statement.
+fn called(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
+    let mut words = tokens.iter().filter(|token| !matches!(token.token, Token::Whitespace(_)));
+    let is_function = matches!(words.next().map(|token| &token.token),
+        Some(Token::Word(word)) if word.quote_style.is_none() && is_function(&word.value));
+    if !is_function || words.next().is_none_or(|token| token.token != Token::LParen) {
+        return tokens;
+    }
+    let start = [Token::make_keyword("SELECT"), Token::Mul, Token::make_keyword("FROM")];
+    start.into_iter().map(TokenWithSpan::wrap).chain(tokens).collect()
+}
+
+fn is_function(name: &str) -> bool {
+    FUNCTIONS.iter().any(|known| known.eq_ignore_ascii_case(name))
 }
 
 /// True for what can nest: all but names, values, commas and white space.
@@ -302,15 +320,37 @@ mod tests {
             |from: Option<u64>| Command::ResumeWal { name: name(), from: from.map(SeqTxn) };
         assert_eq!(
             command("alter table Cpu suspend wal;"),
-            (None, Command::SuspendWal { name: name() })
+            (None, Command::SuspendWal { name: name(), reason: None })
         );
+        for (sql, tag) in [("28", "28"), ("'OUT OF MEMORY'", "OUT OF MEMORY")] {
+            let (_, suspend) =
+                command(&format!("ALTER TABLE Cpu SUSPEND WAL WITH {sql}, 'by hand';"));
+            let reason = Some((tag.to_owned(), "by hand".to_owned()));
+            assert_eq!(suspend, Command::SuspendWal { name: name(), reason });
+        }
         assert_eq!(command("ALTER TABLE d.Cpu RESUME WAL"), (Some("d".into()), resume(None)));
         assert_eq!(command("ALTER TABLE Cpu RESUME WAL FROM TXN 12"), (None, resume(Some(12))));
         assert_eq!(command("ALTER TABLE Cpu RESUME WAL FROM TRANSACTION 1").1, resume(Some(1)));
         assert_eq!(command("ALTER TABLE 'Cpu' APPLY WAL").1, Command::ApplyWal { name: name() });
-        for sql in ["ALTER TABLE t RESUME WAL FROM 3", "ALTER TABLE t APPLY WAL FROM TXN 3"] {
+        for sql in [
+            "ALTER TABLE t RESUME WAL FROM 3",
+            "ALTER TABLE t APPLY WAL FROM TXN 3",
+            "ALTER TABLE t SUSPEND WAL WITH 28",
+        ] {
             parse(sql).expect_err(sql);
         }
+    }
+
+    #[test]
+    fn a_table_function_is_a_statement() {
+        for sql in ["tables()", "wal_tables();", "Wal_Transactions('t') WHERE rowCount > 1 LIMIT 3"]
+        {
+            assert!(matches!(parse(sql), Ok(Parsed::Query(_))), "{sql}");
+        }
+        for sql in ["tables", "now()", "wal_tables() FROM x"] {
+            parse(sql).expect_err(sql);
+        }
+        assert_eq!(parse("wal_tables() WHERE )").expect_err("a bracket").position, Some(19));
     }
 
     #[test]

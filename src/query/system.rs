@@ -11,8 +11,8 @@ use crate::schema::{Dedup, Keys};
 use crate::storage::{Snapshot, TableDir};
 use crate::types::{ColumnId, ColumnType, PartitionKey};
 use arrow::array::{
-    ArrayRef, BooleanArray, Int16Array, Int32Array, Int64Array, RecordBatch, StringArray,
-    TimestampNanosecondArray,
+    ArrayRef, BooleanArray, Float64Array, Int16Array, Int32Array, Int64Array, RecordBatch,
+    StringArray, TimestampNanosecondArray,
 };
 use datafusion::catalog::{TableFunctionArgs, TableFunctionImpl, TableProvider};
 use datafusion::common::{Result, ScalarValue, plan_err};
@@ -22,19 +22,23 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
+/// The names of the table functions.
+pub(super) const FUNCTIONS: [&str; 5] =
+    ["tables", "wal_tables", "wal_transactions", "table_columns", "table_partitions"];
+
 /// The table functions, by name, as one query has them.
 pub(super) fn functions(
     databases: &Databases,
     database: &str,
 ) -> [(&'static str, Arc<dyn TableFunctionImpl>); 5] {
-    [
-        ("tables", View::Tables),
-        ("wal_tables", View::WalTables),
-        ("wal_transactions", View::Transactions),
-        ("table_columns", View::Columns),
-        ("table_partitions", View::Partitions),
-    ]
-    .map(|(name, view)| {
+    FUNCTIONS.map(|name| {
+        let view = match name {
+            "tables" => View::Tables,
+            "wal_tables" => View::WalTables,
+            "wal_transactions" => View::Transactions,
+            "table_columns" => View::Columns,
+            _ => View::Partitions,
+        };
         let view = SystemView { view, databases: databases.clone(), database: database.to_owned() };
         (name, Arc::new(view) as Arc<dyn TableFunctionImpl>)
     })
@@ -149,7 +153,7 @@ fn transactions(all: &[Transaction]) -> Result<RecordBatch> {
         ("timestamp", times(all.iter().map(|txn| Some(txn.at)))),
         ("walId", numbers(|txn| txn.place.map(|place| place.0.0))),
         ("segmentId", numbers(|txn| txn.place.map(|place| place.1.0))),
-        ("segmentTxn", numbers(|_| None)),
+        ("segmentTxn", numbers(|txn| txn.place_in_segment)),
         ("structureVersion", maybe(all.iter().map(|txn| txn.structure_version))),
         ("minTimestamp", times(all.iter().map(|txn| txn.times.map(|times| times.0)))),
         ("maxTimestamp", times(all.iter().map(|txn| txn.times.map(|times| times.1)))),
@@ -182,6 +186,10 @@ fn wal_tables(all: &[TableStatus]) -> Result<RecordBatch> {
         ("flushed_txn", integers(all.iter().map(|s| s.flushed_txn.0))),
         ("lag_transactions", integers(all.iter().map(lag))),
         ("lag_rows", integers(all.iter().map(|s| s.lag_rows))),
+        (
+            "lag_time",
+            Arc::new(all.iter().map(|s| Some(s.lag_time.as_secs_f64())).collect::<Float64Array>()),
+        ),
         ("skipped_transactions", integers(all.iter().map(|s| s.skipped_txns))),
         ("database", strings(all.iter().map(|s| &*s.database))),
     ])

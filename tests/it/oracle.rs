@@ -351,7 +351,7 @@ impl<'a> Bench<'a> {
                     ..CreateTable::default()
                 })
             }
-            Statement::Suspend => Command::SuspendWal { name: text(name) },
+            Statement::Suspend => Command::SuspendWal { name: text(name), reason: None },
             Statement::Resume => Command::ResumeWal { name: text(name), from: None },
             Statement::Skip(_) => unreachable!("it is more than a command"),
         }

@@ -127,7 +127,7 @@ fn waiting_rows_that_a_later_statement_takes_away_are_passed_over() {
     let mut session = session(&engine);
     send(&mut session, "t v=0i 0\n");
     ok(&engine, apply_wal("t"));
-    ok(&engine, Command::SuspendWal { name: "t".to_owned() });
+    ok(&engine, Command::SuspendWal { name: "t".to_owned(), reason: None });
     send(&mut session, "t v=1i 10\n");
     send(&mut session, "t v=2i,w=1i 20\n");
     send(&mut session, "t v=3i 30\n");
@@ -139,7 +139,7 @@ fn waiting_rows_that_a_later_statement_takes_away_are_passed_over() {
         status.iter().find(|s| *s.name == *"t").unwrap().skipped_txns
     };
     assert_eq!(skipped(&engine), 2);
-    ok(&engine, Command::SuspendWal { name: "t".to_owned() });
+    ok(&engine, Command::SuspendWal { name: "t".to_owned(), reason: None });
     send(&mut session, "t v=4i 40\n");
     ok(&engine, truncate("t"));
     drop(session);

@@ -88,3 +88,18 @@ fn less_is_done_at_once_for_a_minute_after_memory_was_refused() {
     world.clock.advance(Duration::from_secs(60));
     assert_eq!(pressure(&world), Some(0));
 }
+
+#[test]
+fn what_was_committed_to_a_table_in_trouble_says_how_long_it_waits() {
+    let mut world = world();
+    let lag = |world: &World| {
+        let status = world.steps().engine().source().table_status();
+        status.iter().map(|status| status.lag_time).max()
+    };
+    assert_eq!(lag(&world), Some(Duration::ZERO));
+    rows(&mut world);
+    world.clock.advance(Duration::from_secs(5));
+    assert_eq!(lag(&world), Some(Duration::from_secs(5)));
+    while world.step(Actor::Worker) {}
+    assert_eq!(lag(&world), Some(Duration::ZERO));
+}

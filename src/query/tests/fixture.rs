@@ -160,6 +160,7 @@ impl Source for TestSource {
             applied_txn: snapshot.applied_txn,
             flushed_txn: SeqTxn(1),
             lag_rows: 7,
+            lag_time: std::time::Duration::from_millis(1500),
             skipped_txns: 3,
             suspended: None,
             memory_pressure: 0,
@@ -191,6 +192,7 @@ impl Source for TestSource {
             seq_txn: SeqTxn(1),
             at: DAY,
             place: None,
+            place_in_segment: None,
             structure_version: Some(0),
             times: None,
             rows: None,
@@ -201,6 +203,7 @@ impl Source for TestSource {
         let data = Transaction {
             seq_txn: SeqTxn(2),
             place: Some((WriterId(3), SegmentId(4))),
+            place_in_segment: Some(0),
             times: Some((DAY, DAY + SECOND)),
             rows: Some(2),
             kind: "data",

@@ -26,10 +26,11 @@ async fn show_tables_names_the_tables_of_the_database() {
 async fn wal_tables_tells_progress_in_both_spellings() {
     let dir = tempfile::tempdir().unwrap();
     let engine = engine(&TestSource::of([cpu(dir.path())]));
-    let expect = "name,suspended,writerTxn,bufferedTxnSize,sequencerTxn,errorTag,errorMessage,memoryPressure,last_applied_seqtxn,last_committed_seqtxn,flushed_txn,lag_transactions,lag_rows,skipped_transactions,database
-cpu,false,4,3,6,,,0,4,6,1,2,7,3,public
+    let expect = "name,suspended,writerTxn,bufferedTxnSize,sequencerTxn,errorTag,errorMessage,memoryPressure,last_applied_seqtxn,last_committed_seqtxn,flushed_txn,lag_transactions,lag_rows,lag_time,skipped_transactions,database
+cpu,false,4,3,6,,,0,4,6,1,2,7,1.5,3,public
 ";
     assert_eq!(text(&engine, Format::Csv, "SELECT * FROM wal_tables()").await, expect);
+    assert_eq!(text(&engine, Format::Csv, "wal_tables();").await, expect);
     check(&engine, "SELECT name FROM wal_tables() WHERE sequencerTxn > writerTxn", &["cpu"]).await;
     let refused = error(&engine, "SELECT * FROM wal_tables('cpu')").await;
     assert!(refused.message.contains("no argument"), "{refused}");
@@ -41,7 +42,7 @@ async fn wal_transactions_lists_them_in_order_with_what_they_do() {
     let engine = engine(&TestSource::of([cpu(dir.path())]));
     let expect = "sequencerTxn,timestamp,walId,segmentId,segmentTxn,structureVersion,minTimestamp,maxTimestamp,rowCount,alterCommandType,kind,state
 1,2026-11-22T00:00:00,,,,0,,,,,create,applied
-2,2026-11-22T00:00:00,3,4,,0,2026-11-22T00:00:00,2026-11-22T00:00:01,2,,data,waiting
+2,2026-11-22T00:00:00,3,4,0,0,2026-11-22T00:00:00,2026-11-22T00:00:01,2,,data,waiting
 ";
     let sql = "SELECT * FROM wal_transactions('cpu')";
     assert_eq!(text(&engine, Format::Csv, sql).await, expect);
