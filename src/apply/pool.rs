@@ -253,9 +253,7 @@ impl ApplyPool {
 
     /// The wall clock at the commit of the first transaction of a table that queries do not see, nanoseconds since 1970.
     pub fn waiting_since(&self, id: TableId) -> Option<i64> {
-        let table = self.shared.table(id)?;
-        let queue = super::table::lock(&table.queue);
-        queue.pending.front().map(|txn| txn.at)
+        self.shared.table(id)?.waiting_since()
     }
 
     /// True while less is done at once, for want of memory.

@@ -278,9 +278,7 @@ impl Shared {
             lag_rows += progress.unapplied_rows();
             suspended += u64::from(progress.is_suspended());
             parts += table.store().map_or(0, |store| store.load().parts.len());
-            if let Some(first) = lock(&table.queue).pending.front() {
-                oldest = oldest.min(first.at);
-            }
+            oldest = oldest.min(table.waiting_since().unwrap_or(i64::MAX));
         }
         let lag_nanos = self.clock.wall_nanos().saturating_sub(oldest).max(0);
         metrics::APPLY_LAG_TRANSACTIONS.set(lag_txns as f64);

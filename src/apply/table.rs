@@ -174,6 +174,11 @@ impl ApplyTable {
         queue.pending.push_back(txn);
     }
 
+    /// The wall clock at the commit of the first transaction that waits, nanoseconds since 1970.
+    pub(super) fn waiting_since(&self) -> Option<i64> {
+        lock(&self.queue).pending.front().map(|txn| txn.at)
+    }
+
     /// What to know of failed work, or to change.
     pub(super) fn retry<T>(&self, stage: Stage, change: impl FnOnce(&mut Retry) -> T) -> T {
         change(&mut lock(&self.retries)[stage as usize])
