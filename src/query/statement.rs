@@ -1,7 +1,7 @@
 //! Which statements there are: parses one, lets queries through, recognises commands, refuses the rest by name.
 
 use super::command::{self, Fault, split};
-use super::system::FUNCTIONS;
+use super::system::is_function;
 use super::{Command, QueryError};
 use datafusion::common::DataFusionError;
 use datafusion::sql::parser::{DFParserBuilder, Statement};
@@ -74,10 +74,6 @@ fn called(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
     }
     let start = [Token::make_keyword("SELECT"), Token::Mul, Token::make_keyword("FROM")];
     start.into_iter().map(TokenWithSpan::wrap).chain(tokens).collect()
-}
-
-fn is_function(name: &str) -> bool {
-    FUNCTIONS.iter().any(|known| known.eq_ignore_ascii_case(name))
 }
 
 /// True for what can nest: all but names, values, commas and white space.

@@ -22,23 +22,25 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-/// The names of the table functions.
-pub(super) const FUNCTIONS: [&str; 5] =
-    ["tables", "wal_tables", "wal_transactions", "table_columns", "table_partitions"];
+const FUNCTIONS: [(&str, View); 5] = [
+    ("tables", View::Tables),
+    ("wal_tables", View::WalTables),
+    ("wal_transactions", View::Transactions),
+    ("table_columns", View::Columns),
+    ("table_partitions", View::Partitions),
+];
+
+/// True for the name of a table function.
+pub(super) fn is_function(name: &str) -> bool {
+    FUNCTIONS.iter().any(|(known, _)| known.eq_ignore_ascii_case(name))
+}
 
 /// The table functions, by name, as one query has them.
 pub(super) fn functions(
     databases: &Databases,
     database: &str,
 ) -> [(&'static str, Arc<dyn TableFunctionImpl>); 5] {
-    FUNCTIONS.map(|name| {
-        let view = match name {
-            "tables" => View::Tables,
-            "wal_tables" => View::WalTables,
-            "wal_transactions" => View::Transactions,
-            "table_columns" => View::Columns,
-            _ => View::Partitions,
-        };
+    FUNCTIONS.map(|(name, view)| {
         let view = SystemView { view, databases: databases.clone(), database: database.to_owned() };
         (name, Arc::new(view) as Arc<dyn TableFunctionImpl>)
     })
