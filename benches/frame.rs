@@ -81,10 +81,11 @@ fn frames(c: &mut Criterion) {
         let frame = appended.frames[0];
         let reader = SegmentReader::open(&Fs::real(), dir.path(), &identity).expect("just written");
         let mut cursor = SeriesCursor::new();
+        reader.new_series(frame.offset, frame.len, &mut cursor).expect("just written");
         group.bench_function(format!("decode/{name}"), |b| {
             b.iter(|| {
                 let frame = reader.frame(frame.offset, frame.len).expect("just written");
-                frame.decode(&mut cursor).expect("just written")
+                frame.rows(cursor).expect("just written")
             });
         });
     }

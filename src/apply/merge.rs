@@ -1,13 +1,21 @@
-//! Frames become sorted runs: decoded, small ones into common arrays, their series renumbered, neighbours joined, cut into partitions.
+//! Frames become sorted runs: their series numbered as the tail does, cut into groups, which any idle worker helps to read.
+//!
+//! What depends on order is done first, by the worker that has the table: definitions of series. The rest of a group (checksums, columns,
+//! sorting) depends on no other, so that the order of publication is all that is left to keep.
 
 use super::Data;
 use super::segments::{SegmentKey, Segments};
+use super::shared::Shared;
+use super::table::lock;
 use crate::storage::{self, Run, SeriesSet, arrow_type};
 use crate::types::{ColumnId, ColumnType, PartitionBy, PartitionKey, SeqTxn};
 use crate::wal::{self, SeriesCursor, SeriesDefinitions, WalError};
 use arrow::array::{Array, ArrayRef, new_null_array};
 use arrow::compute::concat;
-use std::collections::{BTreeMap, HashMap};
+use std::any::Any;
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::{Arc, Condvar, Mutex, PoisonError, RwLock};
 
 /// Transactions are joined into one run up to so many rows: a run of its own for each would cost more than its rows.
 const JOINED_ROWS_MAX: usize = 8192;
@@ -18,8 +26,10 @@ const SMALL_ROWS: usize = 256;
 /// What one table remembers from frame to frame, as long as its tail is open.
 #[derive(Debug, Default)]
 pub(super) struct Merger {
-    views: HashMap<SegmentKey, View>,
+    views: Views,
 }
+
+type Views = HashMap<SegmentKey, View>;
 
 /// One segment as a table sees it.
 #[derive(Debug, Default)]
@@ -27,15 +37,6 @@ struct View {
     cursor: SeriesCursor,
     /// By series of the segment: its number in the tail.
     series: Vec<u32>,
-}
-
-/// Transactions that become one run.
-#[derive(Debug, Default)]
-struct Group {
-    rows: Vec<wal::Rows>,
-    /// What comes behind `rows`.
-    small: wal::JoinedRows,
-    row_count: usize,
 }
 
 /// Runs of the first transactions of a list: all of them unless there is a failure.
@@ -47,6 +48,9 @@ pub(super) struct Merged {
     /// Why there are not more.
     pub(super) failure: Option<WalError>,
 }
+
+/// Consecutive transactions with the place of their frames.
+type Frames = Vec<(SeqTxn, Data)>;
 
 impl Merger {
     /// Forgets all segments: the tail's series begin anew. The definitions are read again from the segments.
@@ -60,74 +64,45 @@ impl Merger {
         txns: &[(SeqTxn, Data)],
         series: &SeriesSet,
         by: PartitionBy,
-        segments: &Segments,
+        shared: &Shared,
     ) -> Merged {
-        let mut merged = Merged::default();
-        let mut group = Group::default();
-        for (n, (_, data)) in txns.iter().enumerate() {
-            if group.row_count + data.rows as usize > JOINED_ROWS_MAX {
-                merged.close(&mut group, &txns[..n], by);
+        let mut groups: VecDeque<Frames> = VecDeque::new();
+        // None is open.
+        let mut rows = usize::MAX;
+        let mut failure = None;
+        for (txn, data) in txns {
+            if let Err(error) = self.learn(data, series, &shared.segments) {
+                failure = Some(error);
+                break;
             }
-            let decoded = match (data.rows as usize) < SMALL_ROWS {
-                true => self.decode_small(data, series, segments, &mut group.small),
-                false => self.decode(data, series, segments).map(|rows| {
-                    group.end_small();
-                    group.rows.push(rows);
-                }),
-            };
-            if let Err(error) = decoded {
-                merged.failure = Some(error);
-                if merged.txns < n && !group.small.is_empty() {
-                    // What the damaged frame left behind is mixed with good rows: those before it are taken once more.
-                    self.views.clear();
-                    let before = self.merge(&txns[merged.txns..n], series, by, segments);
-                    merged.runs.extend(before.runs);
-                    merged.txns += before.txns;
-                    return merged;
-                }
-                merged.close(&mut group, &txns[..n], by);
-                return merged;
+            if rows.saturating_add(data.rows as usize) > JOINED_ROWS_MAX {
+                groups.push_back(Vec::new());
+                rows = 0;
             }
-            group.row_count += data.rows as usize;
+            groups.back_mut().expect("the first opens a group").push((*txn, *data));
+            rows += data.rows as usize;
         }
-        merged.close(&mut group, txns, by);
-        merged
+        let views = std::mem::take(&mut self.views);
+        let reading = Arc::new(Reading::new(groups, views, by, shared.segments.clone()));
+        shared.scheduler.share(&reading);
+        while reading.read_next() {}
+        let merged;
+        (merged, self.views) = reading.finish();
+        Merged { failure: merged.failure.or(failure), ..merged }
     }
 
-    /// Decodes a frame of few rows behind others.
-    fn decode_small(
+    /// Numbers the series that a frame is the first to name.
+    fn learn(
         &mut self,
         data: &Data,
         series: &SeriesSet,
         segments: &Segments,
-        small: &mut wal::JoinedRows,
     ) -> Result<(), WalError> {
-        let reader = segments.reader(data.key())?;
         let view = self.views.entry(data.key()).or_default();
-        let first = small.len();
-        let frame = reader.frame(data.offset, data.len)?;
-        let new_series = frame.decode_onto(&mut view.cursor, small)?;
-        view.learn(&new_series, series);
-        for number in small.series_from(first) {
-            *number = view.series[*number as usize];
-        }
+        let reader = segments.reader(data.key())?;
+        let definitions = reader.new_series(data.offset, data.len, &mut view.cursor)?;
+        view.learn(&definitions, series);
         Ok(())
-    }
-
-    fn decode(
-        &mut self,
-        data: &Data,
-        series: &SeriesSet,
-        segments: &Segments,
-    ) -> Result<wal::Rows, WalError> {
-        let reader = segments.reader(data.key())?;
-        let view = self.views.entry(data.key()).or_default();
-        let mut rows = reader.frame(data.offset, data.len)?.decode(&mut view.cursor)?;
-        view.learn(&rows.new_series, series);
-        for number in &mut rows.series {
-            *number = view.series[*number as usize];
-        }
-        Ok(rows)
     }
 }
 
@@ -139,25 +114,145 @@ impl View {
             self.series.push(series.intern(tags));
         });
     }
-}
 
-impl Group {
-    fn end_small(&mut self) {
-        if !self.small.is_empty() {
-            self.rows.push(std::mem::take(&mut self.small).finish());
+    /// Names series of the segment as the tail does.
+    fn number(&self, series: &mut [u32]) {
+        for number in series {
+            *number = self.series[*number as usize];
         }
     }
 }
 
-impl Merged {
-    /// Makes runs of the group, which are the last of `txns`.
-    fn close(&mut self, group: &mut Group, txns: &[(SeqTxn, Data)], by: PartitionBy) {
-        group.end_small();
-        if let (Some((first, _)), Some((last, _))) = (txns.get(self.txns), txns.last()) {
-            self.runs.extend(join(&mut group.rows).into_runs(by, *first, *last));
-            self.txns = txns.len();
+/// Groups of one turn, each of which becomes runs of its own. Any worker takes the next.
+#[derive(Debug)]
+pub(super) struct Reading {
+    segments: Arc<Segments>,
+    by: PartitionBy,
+    /// Read by all until the last group is read.
+    views: RwLock<Views>,
+    groups: Mutex<Groups>,
+    /// A group has been read.
+    read: Condvar,
+}
+
+#[derive(Debug)]
+struct Groups {
+    waiting: VecDeque<Frames>,
+    /// By group, in order.
+    outcomes: Vec<Option<Outcome>>,
+}
+
+/// What came of a group, or the panic that it ended in.
+type Outcome = Result<Merged, Box<dyn Any + Send>>;
+
+impl Reading {
+    fn new(
+        waiting: VecDeque<Frames>,
+        views: Views,
+        by: PartitionBy,
+        segments: Arc<Segments>,
+    ) -> Reading {
+        let outcomes = waiting.iter().map(|_| None).collect();
+        let groups = Mutex::new(Groups { waiting, outcomes });
+        Reading { segments, by, views: RwLock::new(views), groups, read: Condvar::new() }
+    }
+
+    /// How many groups nobody has taken.
+    pub(super) fn waiting(&self) -> usize {
+        lock(&self.groups).waiting.len()
+    }
+
+    /// Reads the next group that nobody has taken; false when there is none.
+    pub(super) fn read_next(&self) -> bool {
+        let (n, frames) = {
+            let mut groups = lock(&self.groups);
+            let n = groups.outcomes.len() - groups.waiting.len();
+            let Some(frames) = groups.waiting.pop_front() else { return false };
+            (n, frames)
+        };
+        // A panic belongs to the table, whichever worker meets it.
+        let outcome = catch_unwind(AssertUnwindSafe(|| self.read_group(&frames)));
+        lock(&self.groups).outcomes[n] = Some(outcome);
+        self.read.notify_one();
+        true
+    }
+
+    fn read_group(&self, frames: &[(SeqTxn, Data)]) -> Merged {
+        let views = self.views.read().unwrap_or_else(PoisonError::into_inner);
+        read(frames, &views, self.by, &self.segments)
+    }
+
+    /// The runs of all groups up to the first that failed, once they are read, and the views back.
+    fn finish(&self) -> (Merged, Views) {
+        let is_open = |groups: &mut Groups| groups.outcomes.iter().any(Option::is_none);
+        let groups = self.read.wait_while(lock(&self.groups), is_open);
+        let mut groups = groups.unwrap_or_else(PoisonError::into_inner);
+        let mut merged = Merged::default();
+        for outcome in groups.outcomes.drain(..).flatten() {
+            let group = outcome.unwrap_or_else(|panic| resume_unwind(panic));
+            merged.runs.extend(group.runs);
+            merged.txns += group.txns;
+            if group.failure.is_some() {
+                merged.failure = group.failure;
+                break;
+            }
         }
-        *group = Group::default();
+        let mut views = self.views.write().unwrap_or_else(PoisonError::into_inner);
+        (merged, std::mem::take(&mut *views))
+    }
+}
+
+/// One run a partition of all rows, or of those before the first frame that cannot be read.
+fn read(frames: &[(SeqTxn, Data)], views: &Views, by: PartitionBy, segments: &Segments) -> Merged {
+    let mut rows = Vec::new();
+    // What comes behind `rows`.
+    let mut small = wal::JoinedRows::default();
+    for (n, (_, data)) in frames.iter().enumerate() {
+        let decoded = match (data.rows as usize) < SMALL_ROWS {
+            true => decode_small(data, views, segments, &mut small),
+            false => decode(data, views, segments).map(|decoded| {
+                end_small(&mut small, &mut rows);
+                rows.push(decoded);
+            }),
+        };
+        if let Err(error) = decoded {
+            // What the damaged frame left behind may be mixed with good rows: those before it are taken once more.
+            let before = read(&frames[..n], views, by, segments);
+            return Merged { failure: before.failure.or(Some(error)), ..before };
+        }
+    }
+    end_small(&mut small, &mut rows);
+    let (Some((first, _)), Some((last, _))) = (frames.first(), frames.last()) else {
+        return Merged::default();
+    };
+    let runs = join(&mut rows).into_runs(by, *first, *last);
+    Merged { runs, txns: frames.len(), failure: None }
+}
+
+/// Decodes a frame of few rows behind others.
+fn decode_small(
+    data: &Data,
+    views: &Views,
+    segments: &Segments,
+    small: &mut wal::JoinedRows,
+) -> Result<(), WalError> {
+    let (first, view) = (small.len(), &views[&data.key()]);
+    segments.reader(data.key())?.frame(data.offset, data.len)?.rows_onto(view.cursor, small)?;
+    view.number(small.series_from(first));
+    Ok(())
+}
+
+fn decode(data: &Data, views: &Views, segments: &Segments) -> Result<wal::Rows, WalError> {
+    let view = &views[&data.key()];
+    let reader = segments.reader(data.key())?;
+    let mut rows = reader.frame(data.offset, data.len)?.rows(view.cursor)?;
+    view.number(&mut rows.series);
+    Ok(rows)
+}
+
+fn end_small(small: &mut wal::JoinedRows, rows: &mut Vec<wal::Rows>) {
+    if !small.is_empty() {
+        rows.push(std::mem::take(small).finish());
     }
 }
 

@@ -11,7 +11,9 @@
 //!
 //! **Turns.** Every table has a queue of its own. A worker takes a table for a turn of at most `turn_ms`, applies its next
 //! transactions in order, and puts it back at the end of the line; no table has two workers. Consecutive transactions with
-//! rows are decoded together, small ones joined, and published in one store, so that a commit of one row costs a fraction of a run.
+//! rows are read together, small ones joined, and published in one store, so that a commit of one row costs a fraction of a run.
+//! The worker that has the table numbers their series, in order; checksums, columns and sorting go by groups, of which workers that
+//! have nothing to do take some.
 //!
 //! **Flush.** The worker that has the table takes its tail away at one `seq_txn`: the tail is *frozen*, readers go on to see
 //! it, and the next one is open. Any worker writes a partition of it as a part, and a large partition is cut by transactions into a part for

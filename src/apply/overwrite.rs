@@ -212,7 +212,7 @@ fn new_runs(
     let mut merger = Merger::default();
     let mut runs: BTreeMap<PartitionKey, Vec<Arc<Run>>> = BTreeMap::new();
     for (frames, is_own) in [(kept, false), (own, true)] {
-        let merged = merger.merge(&frames, series, by, &shared.segments);
+        let merged = merger.merge(&frames, series, by, shared);
         if let Some(error) = merged.failure {
             return Err(Trouble::from(&error));
         }

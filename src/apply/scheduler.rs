@@ -1,10 +1,11 @@
 //! What the threads do next: queues of tables with transactions, of tails to flush, of tables to compact.
 //!
 //! A table is in the turn queue at most once and goes to the back after its turn, so that none starves. Flushes take up to half
-//! of the workers, or all of them while nothing waits for a turn. While memory is short, one table at a time has a turn and
+//! of the workers, or all of them while nothing waits for a turn. A worker without a job helps a turn to read its frames. While memory is short, one table at a time has a turn and
 //! all other workers flush. Compaction has threads of its own, of low priority, so that it is never in front of apply.
 
 use super::flush::FlushTask;
+use super::merge::Reading;
 use super::progress::Stage;
 use super::table::ApplyTable;
 use std::collections::VecDeque;
@@ -26,6 +27,8 @@ pub(super) enum Job {
     Turn(Arc<ApplyTable>),
     /// Write and publish parts.
     Flush(Vec<FlushTask>),
+    /// Help another worker's turn with its frames.
+    Read(Arc<Reading>),
 }
 
 /// The queues of all threads.
@@ -44,6 +47,10 @@ pub(super) struct Scheduler {
 struct Queues {
     turns: VecDeque<Arc<ApplyTable>>,
     flushes: VecDeque<FlushTask>,
+    /// Turns that want help: an entry for each worker that was idle.
+    readings: Vec<Arc<Reading>>,
+    /// Workers that wait for a job.
+    idle: usize,
     /// Flushes that failed and are tried again after a pause.
     failed_flushes: Vec<FlushTask>,
     /// Tables that have a turn.
@@ -70,6 +77,17 @@ impl Scheduler {
     pub(super) fn push_turn(&self, table: Arc<ApplyTable>) {
         self.lock().turns.push_back(table);
         self.work.notify_one();
+    }
+
+    /// Asks workers that have nothing to do to take groups of a turn.
+    pub(super) fn share(&self, reading: &Arc<Reading>) {
+        let others = reading.waiting().saturating_sub(1);
+        if others > 0 {
+            let mut queues = self.lock();
+            let helpers = others.min(queues.idle.saturating_sub(queues.readings.len()));
+            queues.readings.extend(std::iter::repeat_n(reading, helpers).cloned());
+            (0..helpers).for_each(|_| self.work.notify_one());
+        }
     }
 
     /// Queues tails to flush.
@@ -117,7 +135,9 @@ impl Scheduler {
             if let Some(job) = queues.next_job(self.flushers_max, is_short()) {
                 return Some(job);
             }
+            queues.idle += 1;
             queues = self.work.wait(queues).unwrap_or_else(PoisonError::into_inner);
+            queues.idle -= 1;
         }
     }
 
@@ -216,6 +236,9 @@ impl Queues {
     }
 
     fn next_job(&mut self, flushers_max: usize, is_short: bool) -> Option<Job> {
+        if let Some(reading) = self.readings.pop() {
+            return Some(Job::Read(reading));
+        }
         let may_turn = !is_short || self.turning == 0;
         if self.flushing < flushers_max || self.turns.is_empty() || !may_turn {
             let tasks = self.next_flushes();

@@ -31,7 +31,7 @@ pub(super) struct Shared {
     /// The folder of all tables' folders.
     pub(super) tables_dir: PathBuf,
     pub(super) catalog: Arc<Catalog>,
-    pub(super) segments: Segments,
+    pub(super) segments: Arc<Segments>,
     pub(super) gate: Arc<Gate>,
     pub(super) scheduler: Scheduler,
     /// In order, so that the same events give the same work.
@@ -82,7 +82,7 @@ impl Shared {
             clock,
             tables_dir,
             catalog,
-            segments,
+            segments: Arc::new(segments),
             tables: RwLock::default(),
             dropped: Mutex::default(),
             parked: AtomicBool::new(false),
@@ -235,6 +235,7 @@ impl Shared {
                     self.schedule_all();
                 }
             }
+            Job::Read(reading) => while reading.read_next() {},
         }
     }
 

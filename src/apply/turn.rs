@@ -137,7 +137,7 @@ impl ApplyTable {
         let frames: Vec<(SeqTxn, Data)> = txns.iter().filter_map(Txn::frame).collect();
         let snapshot = self.snapshot();
         let by = snapshot.schema.def().partition_by;
-        let merged = state.merger.merge(&frames, snapshot.tail.series(), by, &shared.segments);
+        let merged = state.merger.merge(&frames, snapshot.tail.series(), by, shared);
         if let Some(&(upto, _)) = frames[..merged.txns].last() {
             // Only this worker changes the tail, so it may be built before the lock is taken.
             let tail = Arc::new(snapshot.tail.with(merged.runs));

@@ -9,7 +9,7 @@ use crate::io::{DirLock, Fs};
 use crate::sequencer::{self, Committed, Frame, LogError, Recovered};
 use crate::storage::{Catalog, CatalogState, PartFile, PartId, StorageError, TableDir};
 use crate::types::TableId;
-use crate::wal::{SegmentReader, WalError};
+use crate::wal::{SegmentReader, SeriesCursor, WalError};
 use std::path::{Path, PathBuf};
 
 /// One thing that is wrong.
@@ -345,5 +345,7 @@ fn verifies(fs: &Fs, dir: &Path, identity: &Identity, txn: &Committed) -> Result
     };
     let reader = SegmentReader::open(fs, &dir.join("wal"), &identity.segment(writer, segment))?;
     let frame = reader.frame(offset, len)?;
-    frame.decode(&mut crate::wal::SeriesCursor::default()).map(|_| ())
+    let mut cursor = SeriesCursor::new();
+    frame.new_series(&mut cursor)?;
+    frame.rows(cursor).map(|_| ())
 }

@@ -5,7 +5,6 @@
 
 use super::encode::{Packing, Whole};
 use super::format::FrameHeader;
-use super::series::SeriesDefinitions;
 use crate::types::wire::Take;
 use crate::types::{ColumnId, ColumnType};
 use arrow::array::{
@@ -21,20 +20,14 @@ use std::sync::Arc;
 pub struct Rows {
     /// When each row is, nanoseconds since 1970.
     pub time: Vec<i64>,
-    /// The series of each row: its number in the segment. Every one is known once `new_series` are.
+    /// The series of each row: its number in the segment.
     pub series: Vec<u32>,
     /// The columns that have a value in some row, one entry a row, nulls as validity: `Timestamp(ns)`, `Float64`, `Int64`, `UInt64`, `Boolean`, `Utf8` or a `List` of `Float64`.
     pub columns: Vec<(ColumnId, ColumnType, ArrayRef)>,
-    /// Series of the table in this segment that the cursor did not know.
-    pub new_series: SeriesDefinitions,
 }
 
 /// Takes all that follows the header and the definitions; `None` when it does not add up.
-pub(super) fn take_rows(
-    take: &mut Take<'_>,
-    header: &FrameHeader,
-    new_series: SeriesDefinitions,
-) -> Option<Rows> {
+pub(super) fn take_rows(take: &mut Take<'_>, header: &FrameHeader) -> Option<Rows> {
     let rows = header.rows as usize;
     let time = ColumnHeader::take(take).filter(|c| c.ty == ColumnType::Timestamp && !c.nulls)?;
     let time = take_packed(take, rows, time.packing)?;
@@ -48,7 +41,7 @@ pub(super) fn take_rows(
         let column = ColumnHeader::take(take)?;
         columns.push((column.id, column.ty, take_column(take, &column, rows)?));
     }
-    take.is_empty().then_some(Rows { time, series, columns, new_series })
+    take.is_empty().then_some(Rows { time, series, columns })
 }
 
 pub(super) struct ColumnHeader {

@@ -3,7 +3,6 @@
 
 use super::decode::{ColumnHeader, Rows, extend_packed, take_packed, take_validity};
 use super::format::FrameHeader;
-use super::series::SeriesDefinitions;
 use crate::types::wire::Take;
 use crate::types::{ColumnId, ColumnType};
 use arrow::array::{
@@ -59,7 +58,7 @@ impl JoinedRows {
         self.series.get_mut(row..).unwrap_or_default()
     }
 
-    /// The rows as arrays. There are no definitions with them.
+    /// The rows as arrays.
     pub fn finish(mut self) -> Rows {
         let rows = self.len();
         self.columns.sort_by_key(|column| column.id);
@@ -68,8 +67,7 @@ impl JoinedRows {
             (column.id, column.ty, column.finish())
         };
         let columns = self.columns.into_iter().map(array).collect();
-        let new_series = SeriesDefinitions::starting_at(0);
-        Rows { time: self.time, series: self.series, columns, new_series }
+        Rows { time: self.time, series: self.series, columns }
     }
 
     /// Appends all that follows the definitions of a frame. When it does not add up, returns `None` and is to be thrown away.

@@ -7,7 +7,7 @@ use super::format::{
     PREFIX_LEN, SEAL_LEN, Seal, Seed, VERSION, check_header, verifies,
 };
 use super::joined::JoinedRows;
-use super::series::{SeriesCursor, SeriesDefinitions};
+use super::series::{SeriesCursor, SeriesDefinitions, skip_definitions};
 use crate::io::{File, Fs, Map};
 use crate::types::wire::Take;
 use std::path::Path;
@@ -100,6 +100,28 @@ impl SegmentReader {
         } else {
             Err(self.damage(offset, len, "the frame has another length than the log says"))
         }
+    }
+
+    /// The definitions of series of the frame at a place that the log named, as [`FrameView::new_series`] gives them. A frame whose
+    /// series `cursor` knows is not read past its header, nor verified: whoever reads its rows does that.
+    ///
+    /// # Errors
+    /// [`WalError::Damaged`] when there are definitions to read and they, or the frames that they are in, are not whole.
+    pub fn new_series(
+        &self,
+        offset: u64,
+        len: u32,
+        cursor: &mut SeriesCursor,
+    ) -> Result<SeriesDefinitions> {
+        let header = self.mapped(offset, FRAME_HEADER_LEN as u32)?.and_then(|map| {
+            let end = offset + FRAME_HEADER_LEN as u64;
+            FrameHeader::take(map.get(offset as usize..end as usize)?)
+        });
+        let is_known = |header: FrameHeader| header.series_after() <= Some(cursor.known);
+        if header.is_some_and(is_known) {
+            return Ok(SeriesDefinitions::starting_at(cursor.known));
+        }
+        self.frame(offset, len)?.new_series(cursor)
     }
 
     /// All records in turn, up to the seal, the end of the file, or room that was reserved and not used.
@@ -216,42 +238,37 @@ impl FrameView<'_> {
         self.map.get(start..start + self.header.len as usize).unwrap_or_default()
     }
 
-    /// Decodes the rows, and the definitions of series that `cursor` does not know: of this frame and, where they
-    /// are missing, of the frames before it. The cursor then knows them; after an error it is as it was.
+    /// The definitions of series that `cursor` does not know: of this frame and, where they are missing, of the frames before it.
+    /// The cursor then knows them; after an error it is as it was.
     ///
     /// # Errors
     /// [`WalError::Damaged`] when this frame does not add up, or one before it that defines its series.
-    pub fn decode(&self, cursor: &mut SeriesCursor) -> Result<Rows> {
+    pub fn new_series(&self, cursor: &mut SeriesCursor) -> Result<SeriesDefinitions> {
         let mut new_series = SeriesDefinitions::starting_at(cursor.known);
         for earlier in self.undefined(cursor.known)?.iter().rev() {
             earlier.take_definitions(&mut new_series)?;
         }
-        let mut take = self.take_definitions(&mut new_series)?;
-        let rows = take_rows(&mut take, &self.header, new_series);
-        let rows = rows.ok_or_else(|| self.damage("the frame's columns do not add up"))?;
-        cursor.known = cursor.known.max(self.header.first_series + self.header.new_series);
-        Ok(rows)
-    }
-
-    /// Like [`FrameView::decode`], but appends the rows to those of the frames before. Returns the definitions that `cursor` did not
-    /// know.
-    ///
-    /// # Errors
-    /// As [`FrameView::decode`]; `onto` is then to be thrown away.
-    pub fn decode_onto(
-        &self,
-        cursor: &mut SeriesCursor,
-        onto: &mut JoinedRows,
-    ) -> Result<SeriesDefinitions> {
-        let mut new_series = SeriesDefinitions::starting_at(cursor.known);
-        for earlier in self.undefined(cursor.known)?.iter().rev() {
-            earlier.take_definitions(&mut new_series)?;
-        }
-        let mut take = self.take_definitions(&mut new_series)?;
-        let taken = onto.take(&mut take, &self.header);
-        taken.ok_or_else(|| self.damage("the frame's columns do not add up"))?;
+        self.take_definitions(&mut new_series)?;
         cursor.known = cursor.known.max(self.header.first_series + self.header.new_series);
         Ok(new_series)
+    }
+
+    /// Decodes the rows, whose series `known` knows by now.
+    ///
+    /// # Errors
+    /// [`WalError::Damaged`] when the frame does not add up, or names series that are not known.
+    pub fn rows(&self, known: SeriesCursor) -> Result<Rows> {
+        let rows = self.columns(known).and_then(|mut take| take_rows(&mut take, &self.header));
+        rows.ok_or_else(|| self.damage("the frame's columns do not add up"))
+    }
+
+    /// Like [`FrameView::rows`], but appends the rows to those of the frames before.
+    ///
+    /// # Errors
+    /// As [`FrameView::rows`]; `onto` is then to be thrown away.
+    pub fn rows_onto(&self, known: SeriesCursor, onto: &mut JoinedRows) -> Result<()> {
+        let taken = self.columns(known).and_then(|mut take| onto.take(&mut take, &self.header));
+        taken.ok_or_else(|| self.damage("the frame's columns do not add up"))
     }
 
     /// The frames before this one that define series from `known` on, latest first.
@@ -276,14 +293,24 @@ impl FrameView<'_> {
         Ok(found)
     }
 
-    /// Adds the definitions of this frame that are not known; what is left are the columns.
-    fn take_definitions(&self, into: &mut SeriesDefinitions) -> Result<Take<'_>> {
-        let mut take = Take(self.bytes().get(FRAME_HEADER_LEN..).unwrap_or_default());
+    /// Adds the definitions of this frame that are not known.
+    fn take_definitions(&self, into: &mut SeriesDefinitions) -> Result<()> {
         let first = self.header.first_series;
-        match into.extend(&mut take, first..first + self.header.new_series) {
-            Some(()) => Ok(take),
-            None => Err(self.damage("the frame's series definitions do not add up")),
-        }
+        let taken = into.extend(&mut self.body(), first..first + self.header.new_series);
+        taken.ok_or_else(|| self.damage("the frame's series definitions do not add up"))
+    }
+
+    /// What follows the definitions; `None` when they are damaged, or `known` does not know the series.
+    fn columns(&self, known: SeriesCursor) -> Option<Take<'_>> {
+        let is_known = self.header.series_after() <= Some(known.known);
+        let mut take = is_known.then(|| self.body())?;
+        skip_definitions(&mut take, self.header.new_series)?;
+        Some(take)
+    }
+
+    /// What follows the header.
+    fn body(&self) -> Take<'_> {
+        Take(self.bytes().get(FRAME_HEADER_LEN..).unwrap_or_default())
     }
 
     fn damage(&self, what: &'static str) -> WalError {

@@ -74,9 +74,9 @@ fn values(rows: &Rows) -> Vec<i64> {
     array.as_primitive::<arrow::datatypes::Int64Type>().values().to_vec()
 }
 
-fn names(rows: &Rows) -> Vec<String> {
+fn names(definitions: &SeriesDefinitions) -> Vec<String> {
     let mut names = Vec::new();
-    rows.new_series.each(|number, tags| names.push(format!("{number}:{tags:?}")));
+    definitions.each(|number, tags| names.push(format!("{number}:{tags:?}")));
     names
 }
 
@@ -85,7 +85,14 @@ fn read(wal: &Wal, frame: &FrameMeta) -> Result<Rows, WalError> {
     let reader = wal.reader(0)?;
     let view = reader.frame(frame.offset, frame.len)?;
     assert_eq!((view.header().table, view.header().rows), (frame.table, frame.rows));
-    view.decode(&mut SeriesCursor::new())
+    decode(&view)
+}
+
+/// Definitions and rows, of which the rows are returned.
+fn decode(view: &FrameView<'_>) -> Result<Rows, WalError> {
+    let mut cursor = SeriesCursor::new();
+    view.new_series(&mut cursor)?;
+    view.rows(cursor)
 }
 
 type Cell = Option<u64>;
@@ -251,8 +258,8 @@ proptest! {
         let mut defined = Vec::new();
         for frame in &written {
             let view = reader.frame(frame.offset, frame.len).unwrap();
-            let new = view.decode_onto(&mut cursor, &mut joined).unwrap();
-            new.each(|_, tags| defined.push(tags[0].1.to_owned()));
+            view.new_series(&mut cursor).unwrap().each(|_, tags| defined.push(tags[0].1.to_owned()));
+            view.rows_onto(cursor, &mut joined).unwrap();
         }
         prop_assert_eq!(defined.len(), written.len(), "the writer numbers what it is given");
         let rows = joined.finish();
@@ -302,10 +309,9 @@ fn a_reader_follows_a_segment_that_grows() {
     let first = append(&mut writer, &[&rows]);
     let reader = wal.reader(0).unwrap();
     assert_eq!(reader.epoch(), 3);
-    let mut cursor = SeriesCursor::new();
     for appended in [first, append(&mut writer, &[&rows]), append(&mut writer, &[&rows])] {
         let frame = appended.frames[0];
-        let rows = reader.frame(frame.offset, frame.len).unwrap().decode(&mut cursor).unwrap();
+        let rows = decode(&reader.frame(frame.offset, frame.len).unwrap()).unwrap();
         assert_eq!(rows.time.len(), 100_000);
     }
 }
@@ -336,14 +342,14 @@ fn any_frame_can_be_read_first_for_definitions_form_a_chain() {
         let mut cursor = SeriesCursor::new();
         let mut seen = Vec::new();
         for frame in &frames[first..] {
-            let rows = reader.frame(frame.offset, frame.len).unwrap().decode(&mut cursor).unwrap();
-            assert_eq!(rows.new_series.first() as usize, seen.len());
-            seen.extend(names(&rows));
+            let new = reader.new_series(frame.offset, frame.len, &mut cursor).unwrap();
+            assert_eq!(new.first() as usize, seen.len());
+            seen.extend(names(&new));
         }
         assert_eq!(seen, expect, "from frame {first}");
         assert_eq!(cursor.known(), 4);
         let again = reader.frame(frames[0].offset, frames[0].len).unwrap();
-        assert!(again.decode(&mut cursor).unwrap().new_series.is_empty());
+        assert!(again.new_series(&mut cursor).unwrap().is_empty());
     }
 }
 
@@ -499,9 +505,7 @@ fn a_frame_that_does_not_add_up_is_an_error_even_when_its_checksum_holds() {
             bad[at] = value;
             fill_checksum(&mut bad, Wal::identity(0).seed(), frame.offset);
             file.write_all_at(&bad, frame.offset).unwrap();
-            let decoded = reader
-                .frame(frame.offset, frame.len)
-                .and_then(|view| view.decode(&mut SeriesCursor::new()));
+            let decoded = reader.frame(frame.offset, frame.len).and_then(|view| decode(&view));
             refused += usize::from(decoded.is_err());
         }
     }

@@ -132,11 +132,16 @@ impl Lab {
 
     /// Commits [`ROWS`] rows and tells no worker.
     pub(crate) fn write_without_notice(&mut self, table: TableId, time: i64) -> SeqTxn {
+        self.queue(table, time).0
+    }
+
+    /// The same, and says where the frame is.
+    pub(crate) fn queue(&mut self, table: TableId, time: i64) -> (SeqTxn, Data) {
         let data = self.append(table, time, 1);
         let txn = self.log_txn(table, TxnKind::Data(data));
         let seq_txn = txn.seq_txn;
         self.pool().submit_without_notice([txn]);
-        seq_txn
+        (seq_txn, data)
     }
 
     /// Appends a frame with one of the writers in turn.

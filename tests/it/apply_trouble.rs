@@ -41,6 +41,28 @@ fn a_damaged_frame_suspends_its_table_and_no_other() {
 }
 
 #[test]
+fn whatever_stands_before_a_damaged_frame_of_a_large_turn_is_visible() {
+    let mut lab = Lab::new(ApplyConfig { workers: 4, ..quiet() });
+    let table = lab.create(1);
+    lab.applied(table);
+    // Enough for a turn whose frames several workers read.
+    let txns: Vec<(SeqTxn, Data)> = (0..4000).map(|n| lab.queue(table, n)).collect();
+    let (damaged, data) = txns[2500];
+    let segment = segment(&lab, data);
+    flip_last_byte(&segment, data);
+    lab.pool().tick();
+    let progress = lab.pool().progress(table).unwrap();
+    let trouble = block_on(progress.wait_applied(damaged)).unwrap_err();
+    assert_eq!(trouble.tag, ErrorTag::CorruptWal);
+    let before = lab.snapshot(table);
+    assert_eq!(before.applied_txn.next(), damaged);
+    check_whole(&before);
+    flip_last_byte(&segment, data);
+    assert_eq!(lab.pool().resume(table, None), Ok(()));
+    check_whole(&lab.applied(table));
+}
+
+#[test]
 fn a_mistake_of_ours_in_a_worker_stops_its_table_and_no_other() {
     let mut lab = Lab::new(quiet());
     let (table, other) = (lab.create(1), lab.create(2));

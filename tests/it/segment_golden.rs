@@ -88,7 +88,9 @@ fn the_golden_file_reads_as_it_did() {
             Record::Seal(seal) => assert_eq!((seal.frames, seal.rows, seal.ordinal), (3, 12, 2)),
         }
     }
-    let wide = frames[0].decode(&mut SeriesCursor::new()).unwrap();
+    let mut cursor = SeriesCursor::new();
+    let definitions = frames[0].new_series(&mut cursor).unwrap();
+    let wide = frames[0].rows(cursor).unwrap();
     assert_eq!(frames[0].header().table, TableId(1));
     assert_eq!(wide.time[8], 1_763_769_680_000_000_000);
     assert_eq!(wide.series, [0, 1, 0, 1, 0, 1, 0, 1, 0]);
@@ -106,16 +108,18 @@ fn the_golden_file_reads_as_it_did() {
     let text: Vec<_> = column(5).as_string::<i32>().iter().collect();
     assert_eq!(text[..3], [Some(""), Some("zwölf Boxkämpfer"), None]);
     let mut series = Vec::new();
-    wide.new_series.each(|number, tags| series.push(format!("{number} {tags:?}")));
+    definitions.each(|number, tags| series.push(format!("{number} {tags:?}")));
     let expect = [
         r#"0 [(ColumnId(1), "host-1"), (ColumnId(2), "Zürich")]"#,
         r#"1 [(ColumnId(1), "host-2")]"#,
     ];
     assert_eq!(series, expect);
 
-    let last = frames[2].decode(&mut SeriesCursor::new()).unwrap();
+    let mut cursor = SeriesCursor::new();
+    let new_series = frames[2].new_series(&mut cursor).unwrap();
+    let last = frames[2].rows(cursor).unwrap();
     assert_eq!((last.time, last.series), (vec![i64::MIN, i64::MAX], vec![1, 0]));
-    assert_eq!(last.new_series.len(), 2, "the frame before defines the first");
+    assert_eq!(new_series.len(), 2, "the frame before defines the first");
 }
 
 #[test]
