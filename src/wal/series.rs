@@ -171,6 +171,18 @@ impl SeriesDefinitions {
     }
 }
 
+/// Passes over so many definitions; `None` when they do not add up.
+pub(super) fn skip_definitions(take: &mut Take<'_>, count: u32) -> Option<()> {
+    for _ in 0..count {
+        for _ in 0..take_varint(take)? {
+            take_varint(take)?;
+            let len = take_varint(take)? as usize;
+            take.slice(len)?;
+        }
+    }
+    Some(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -222,16 +234,4 @@ mod tests {
         assert_eq!((table.written, table.new_series(), table.chain), (2, 1, 64));
         assert_eq!(series.count, 4);
     }
-}
-
-/// Passes over so many definitions; `None` when they do not add up.
-pub(super) fn skip_definitions(take: &mut Take<'_>, count: u32) -> Option<()> {
-    for _ in 0..count {
-        for _ in 0..take_varint(take)? {
-            take_varint(take)?;
-            let len = take_varint(take)? as usize;
-            take.slice(len)?;
-        }
-    }
-    Some(())
 }
