@@ -67,20 +67,20 @@ impl Merger {
         shared: &Shared,
     ) -> Merged {
         let mut groups: VecDeque<Frames> = VecDeque::new();
-        // None is open.
-        let mut rows = usize::MAX;
-        let mut failure = None;
+        let (mut rows, mut failure) = (0, None);
         for (txn, data) in txns {
             if let Err(error) = self.learn(data, series, &shared.segments) {
                 failure = Some(error);
                 break;
             }
-            if rows.saturating_add(data.rows as usize) > JOINED_ROWS_MAX {
-                groups.push_back(Vec::new());
-                rows = 0;
-            }
-            groups.back_mut().expect("the first opens a group").push((*txn, *data));
             rows += data.rows as usize;
+            match groups.back_mut().filter(|_| rows <= JOINED_ROWS_MAX) {
+                Some(group) => group.push((*txn, *data)),
+                None => {
+                    groups.push_back(vec![(*txn, *data)]);
+                    rows = data.rows as usize;
+                }
+            }
         }
         let views = std::mem::take(&mut self.views);
         let reading = Arc::new(Reading::new(groups, views, by, shared.segments.clone()));

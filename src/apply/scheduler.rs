@@ -1,8 +1,9 @@
 //! What the threads do next: queues of tables with transactions, of tails to flush, of tables to compact.
 //!
 //! A table is in the turn queue at most once and goes to the back after its turn, so that none starves. Flushes take up to half
-//! of the workers, or all of them while nothing waits for a turn. A worker without a job helps a turn to read its frames. While memory is short, one table at a time has a turn and
-//! all other workers flush. Compaction has threads of its own, of low priority, so that it is never in front of apply.
+//! of the workers, or all of them while nothing waits for a turn. A worker without a job helps a turn to read its frames. While
+//! memory is short, one table at a time has a turn and all other workers flush. Compaction has threads of its own, of low
+//! priority, so that it is never in front of apply.
 
 use super::flush::FlushTask;
 use super::merge::Reading;

@@ -82,17 +82,23 @@ fn names(definitions: &SeriesDefinitions) -> Vec<String> {
 
 /// Decodes one frame of a fresh reader without knowing any series.
 fn read(wal: &Wal, frame: &FrameMeta) -> Result<Rows, WalError> {
+    Ok(read_defined(wal, frame)?.1)
+}
+
+/// The same, with the definitions that it needs.
+fn read_defined(wal: &Wal, frame: &FrameMeta) -> Result<(SeriesDefinitions, Rows), WalError> {
     let reader = wal.reader(0)?;
     let view = reader.frame(frame.offset, frame.len)?;
     assert_eq!((view.header().table, view.header().rows), (frame.table, frame.rows));
-    decode(&view)
+    decode(&view, &mut SeriesCursor::new())
 }
 
-/// Definitions and rows, of which the rows are returned.
-fn decode(view: &FrameView<'_>) -> Result<Rows, WalError> {
-    let mut cursor = SeriesCursor::new();
-    view.new_series(&mut cursor)?;
-    view.rows(cursor)
+/// What apply does with a frame: definitions, then rows.
+fn decode(
+    view: &FrameView<'_>,
+    cursor: &mut SeriesCursor,
+) -> Result<(SeriesDefinitions, Rows), WalError> {
+    Ok((view.new_series(cursor)?, view.rows(*cursor)?))
 }
 
 type Cell = Option<u64>;
@@ -309,9 +315,11 @@ fn a_reader_follows_a_segment_that_grows() {
     let first = append(&mut writer, &[&rows]);
     let reader = wal.reader(0).unwrap();
     assert_eq!(reader.epoch(), 3);
+    let mut cursor = SeriesCursor::new();
     for appended in [first, append(&mut writer, &[&rows]), append(&mut writer, &[&rows])] {
         let frame = appended.frames[0];
-        let rows = decode(&reader.frame(frame.offset, frame.len).unwrap()).unwrap();
+        let view = reader.frame(frame.offset, frame.len).unwrap();
+        let (_, rows) = decode(&view, &mut cursor).unwrap();
         assert_eq!(rows.time.len(), 100_000);
     }
 }
@@ -342,14 +350,18 @@ fn any_frame_can_be_read_first_for_definitions_form_a_chain() {
         let mut cursor = SeriesCursor::new();
         let mut seen = Vec::new();
         for frame in &frames[first..] {
+            let view = reader.frame(frame.offset, frame.len).unwrap();
+            let unknown = view.rows(cursor);
             let new = reader.new_series(frame.offset, frame.len, &mut cursor).unwrap();
             assert_eq!(new.first() as usize, seen.len());
+            assert_eq!(unknown.is_err(), !new.is_empty(), "rows need their series");
+            assert_eq!(view.rows(cursor).unwrap().time.len(), 1);
             seen.extend(names(&new));
         }
         assert_eq!(seen, expect, "from frame {first}");
         assert_eq!(cursor.known(), 4);
         let again = reader.frame(frames[0].offset, frames[0].len).unwrap();
-        assert!(again.new_series(&mut cursor).unwrap().is_empty());
+        assert!(decode(&again, &mut cursor).unwrap().0.is_empty());
     }
 }
 
@@ -505,7 +517,9 @@ fn a_frame_that_does_not_add_up_is_an_error_even_when_its_checksum_holds() {
             bad[at] = value;
             fill_checksum(&mut bad, Wal::identity(0).seed(), frame.offset);
             file.write_all_at(&bad, frame.offset).unwrap();
-            let decoded = reader.frame(frame.offset, frame.len).and_then(|view| decode(&view));
+            let decoded = reader
+                .frame(frame.offset, frame.len)
+                .and_then(|view| decode(&view, &mut SeriesCursor::new()));
             refused += usize::from(decoded.is_err());
         }
     }
@@ -549,9 +563,7 @@ fn a_lost_segment_comes_back_from_carried_frames() {
             restore(&fs, wal.dir.path(), &Wal::identity(0), 3, &carried).unwrap();
             assert_eq!(fs.read(&wal.path(0)).unwrap(), whole[..end], "{kept} bytes were left");
         }
-        let reader = wal.reader(0).unwrap();
-        let last = commits[2].frames[0];
-        let new = reader.new_series(last.offset, last.len, &mut SeriesCursor::new()).unwrap();
+        let (new, _) = read_defined(&wal, &commits[2].frames[0]).unwrap();
         assert_eq!(names(&new).len(), 3);
     }
     // Another server's segment is left alone.
@@ -596,10 +608,8 @@ fn a_commit_that_finds_no_room_can_be_tried_again() {
     }
     fs.remove(&in_the_way).unwrap();
     let appended = append(&mut writer, &[&rows]);
-    assert_eq!(values(&read(&wal, &appended.frames[0]).unwrap()), [10]);
-    let (reader, frame) = (wal.reader(0).unwrap(), appended.frames[0]);
-    let new = reader.new_series(frame.offset, frame.len, &mut SeriesCursor::new()).unwrap();
-    assert_eq!(names(&new).len(), 1);
+    let (new, rows) = read_defined(&wal, &appended.frames[0]).unwrap();
+    assert_eq!((values(&rows), names(&new).len()), (vec![10], 1));
 }
 
 #[tokio::test]
