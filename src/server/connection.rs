@@ -291,6 +291,8 @@ impl Connection {
     async fn borrow_writer(&mut self) -> Result<(), End> {
         let before = self.context.clock.monotonic();
         let borrowed = tokio::select! {
+            // One that is free is taken during a stop, too.
+            biased;
             () = self.session.ready() => Ok(()),
             () = self.context.stop.cancelled() => Err(End::Reset("the server stops")),
         };

@@ -80,7 +80,7 @@ pub(super) struct Acceptor {
 }
 
 impl Acceptor {
-    /// Accepts until `stop`, and runs `serve` for each connection as a task of `tasks`.
+    /// Accepts until `stop` and whoever has connected by then, and runs `serve` for each connection as a task of `tasks`.
     pub(super) async fn run<S, F>(
         self,
         listener: TcpListener,
@@ -92,26 +92,29 @@ impl Acceptor {
         F: Future<Output = ()> + Send + 'static,
     {
         let permits = Arc::new(Semaphore::new(self.connections_max.min(Semaphore::MAX_PERMITS)));
+        let admit = |stream: TcpStream, peer| {
+            let Ok(permit) = permits.clone().try_acquire_owned() else {
+                (self.on_refused)();
+                tracing::debug!(listener = self.name, %peer, "connection refused: the limit is reached");
+                return;
+            };
+            if let Err(error) = stream.set_nodelay(true) {
+                tracing::debug!(listener = self.name, %peer, %error, "the connection was gone at once");
+                return;
+            }
+            tasks.spawn(hold(permit, Box::pin(serve(stream, peer, stop.clone()))));
+        };
         let mut pause = PAUSE_MIN;
         loop {
             let accepted = tokio::select! {
                 biased;
-                () = stop.cancelled() => return,
+                () = stop.cancelled() => break,
                 accepted = listener.accept() => accepted,
             };
             match accepted {
                 Ok((stream, peer)) => {
                     pause = PAUSE_MIN;
-                    let Ok(permit) = permits.clone().try_acquire_owned() else {
-                        (self.on_refused)();
-                        tracing::debug!(listener = self.name, %peer, "connection refused: the limit is reached");
-                        continue;
-                    };
-                    if let Err(error) = stream.set_nodelay(true) {
-                        tracing::debug!(listener = self.name, %peer, %error, "the connection was gone at once");
-                        continue;
-                    }
-                    tasks.spawn(hold(permit, Box::pin(serve(stream, peer, stop.clone()))));
+                    admit(stream, peer);
                 }
                 Err(error) if is_of_one_peer(&error) => {}
                 Err(error) => {
@@ -122,7 +125,29 @@ impl Acceptor {
                 }
             }
         }
+        if let Err(error) = admit_waiting(listener, admit) {
+            tracing::debug!(listener = self.name, %error, "connections that nobody has accepted are reset");
+        }
     }
+}
+
+/// Accepts whoever has connected already, once: they may have sent lines, which a stop takes. The kernel is asked directly, since the
+/// runtime may not have heard of them.
+fn admit_waiting(listener: TcpListener, admit: impl Fn(TcpStream, SocketAddr)) -> io::Result<()> {
+    let listener = listener.into_std()?;
+    // No more than may have waited: others go on coming.
+    for _ in 0..BACKLOG {
+        match listener.accept() {
+            Ok((stream, peer)) => {
+                stream.set_nonblocking(true)?;
+                admit(TcpStream::from_std(stream)?, peer);
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+            Err(error) if is_of_one_peer(&error) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }
 
 async fn hold(permit: OwnedSemaphorePermit, serving: impl Future<Output = ()>) {

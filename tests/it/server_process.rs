@@ -37,6 +37,21 @@ fn sigterm_takes_what_clients_have_sent_and_leaves_parquet_only() {
 }
 
 #[test]
+fn sigterm_takes_the_first_line_of_connections_that_have_just_come() {
+    let dir = tempdir().unwrap();
+    let mut server = Running::start(dir.path(), &[]);
+    let streams: Vec<_> = (0..200)
+        .map(|n| {
+            let mut stream = server.connect();
+            stream.write_all(format!("m n={n}i {n}\n").as_bytes()).unwrap();
+            stream
+        })
+        .collect();
+    assert_eq!(server.stop(), 0);
+    assert_eq!(rows(dir.path(), "m", &["n"]).len(), streams.len());
+}
+
+#[test]
 fn a_client_that_does_not_read_its_replies_leaves_time_to_flush() {
     let dir = tempdir().unwrap();
     let mut command = command(dir.path(), &[]);
