@@ -85,5 +85,6 @@ pub use config::{ApplyConfig, CompactionConfig};
 pub use gate::Gate;
 pub use pool::{ApplyPaths, ApplyPool, TableView};
 pub use progress::TableProgress;
+pub use suspension::WaitingApart;
 pub use trouble::{ErrorTag, ResumeError, Trouble};
 pub use txn::{Data, Txn, TxnKind};

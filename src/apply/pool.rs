@@ -3,6 +3,7 @@
 use super::gate::Gate;
 use super::segments::Segments;
 use super::shared::Shared;
+use super::suspension::WaitingApart;
 use super::table::ApplyTable;
 use super::{ApplyConfig, ErrorTag, ResumeError, TableProgress, Trouble, Txn, TxnKind};
 use crate::clock::Clock;
@@ -249,6 +250,25 @@ impl ApplyPool {
     pub fn suspend(&self, id: TableId, tag: ErrorTag, message: &str) -> bool {
         let table = self.shared.table(id);
         table.is_some_and(|table| self.shared.suspend(&table, tag, message.to_owned()))
+    }
+
+    /// What waits for each table that stands still until somebody resumes it, where it is not shelved yet.
+    pub fn waiting_apart(&self) -> Vec<WaitingApart> {
+        let tables = self.shared.all_tables();
+        tables.iter().filter_map(|table| self.shared.waiting_apart(table)).collect()
+    }
+
+    /// The transactions of a suspended table up to `upto` are kept outside the WAL: they need no segment until
+    /// [`ApplyPool::unshelve`]. False when the table is not at rest, and nothing has changed.
+    pub fn shelved(&self, id: TableId, upto: SeqTxn) -> bool {
+        self.shared.table(id).is_some_and(|table| self.shared.shelved(&table, upto))
+    }
+
+    /// The transactions that were shelved need their segments again. The caller puts the frames there before the table is resumed.
+    pub fn unshelve(&self, id: TableId) {
+        if let Some(table) = self.shared.table(id) {
+            self.shared.unshelve(&table);
+        }
     }
 
     /// The wall clock at the commit of the first transaction of a table that queries do not see, nanoseconds since 1970.

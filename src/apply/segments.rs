@@ -67,6 +67,14 @@ impl Segments {
         *lock(&self.unflushed).entry(data.key()).or_default() += 1;
     }
 
+    /// The same for many.
+    pub(super) fn use_again(&self, usage: &Usage) {
+        let mut unflushed = lock(&self.unflushed);
+        for (key, count) in usage {
+            *unflushed.entry(*key).or_default() += count;
+        }
+    }
+
     /// These transactions are flushed, or nobody wants them any more.
     pub(super) fn release(&self, usage: &Usage) {
         let mut unflushed = lock(&self.unflushed);

@@ -4,8 +4,30 @@ use super::progress::Stage;
 use super::shared::Shared;
 use super::table::{ApplyTable, lock};
 use super::{ErrorTag, ResumeError, Trouble};
-use crate::types::SeqTxn;
+use crate::types::{SeqTxn, TableId};
 use std::sync::Arc;
+
+/// What waits for a table that stands still, and is not shelved.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct WaitingApart {
+    /// The table.
+    pub table: TableId,
+    /// Its last committed transaction.
+    pub through: SeqTxn,
+    /// Bytes in the WAL.
+    pub bytes: u64,
+    /// The wall clock at the commit of the first of it, nanoseconds since 1970.
+    pub since: i64,
+}
+
+impl ApplyTable {
+    /// True when the table is suspended, and everything that is visible of it is in parts. After our own mistake it never is: what
+    /// its tail holds is in doubt.
+    fn is_at_rest(&self) -> bool {
+        self.progress.trouble().is_some_and(|t| !t.is_transient() && !t.is_in_doubt())
+            && self.progress.flushed_txn() == self.progress.applied_txn()
+    }
+}
 
 impl Shared {
     /// Says what is wrong, once. What may pass by itself is tried again after a pause; anything else stops the table.
@@ -92,6 +114,44 @@ impl Shared {
         }
         // A worker that has the table now looks for work before it lets go of it.
         table.schedule(self);
+    }
+
+    /// What waits for a table of which nothing can move before somebody resumes it.
+    pub(super) fn waiting_apart(&self, table: &ApplyTable) -> Option<WaitingApart> {
+        if !table.is_at_rest() {
+            return None;
+        }
+        let queue = lock(&table.queue);
+        if table.pending_drop(&queue).is_some() {
+            return None;
+        }
+        let since = queue.unshelved().last()?.at;
+        let bytes = queue.unshelved().map(|txn| txn.size().1).sum();
+        Some(WaitingApart { table: table.id, through: queue.last, bytes, since })
+    }
+
+    /// Releases the segments of what is kept elsewhere. False when the table moves, or is about to.
+    pub(super) fn shelved(&self, table: &ApplyTable, upto: SeqTxn) -> bool {
+        // Nobody applies anything meanwhile, and nobody resumes.
+        let _turn = lock(&table.turn);
+        if !table.is_at_rest() {
+            return false;
+        }
+        let mut queue = lock(&table.queue);
+        if table.pending_drop(&queue).is_some() {
+            return false;
+        }
+        let upto = upto.min(queue.last);
+        let usage = queue.shelve(upto);
+        drop(queue);
+        self.segments.release(&usage);
+        true
+    }
+
+    /// The opposite: the segments of what was kept elsewhere are needed again.
+    pub(super) fn unshelve(&self, table: &ApplyTable) {
+        let usage = lock(&table.queue).unshelve();
+        self.segments.use_again(&usage);
     }
 
     /// True when too much waits for suspended tables.

@@ -40,6 +40,8 @@ pub(super) struct Queue {
     pub(super) pending_bytes: u64,
     /// The gate counts `pending` apart from what other tables wait for: the table was suspended and has not caught up.
     pub(super) is_apart: bool,
+    /// Transactions up to here are kept outside the WAL, and use no segment: see [`super::ApplyPool::shelved`].
+    shelved: SeqTxn,
     /// Rows up to here are passed over.
     skip_to: SeqTxn,
     /// The last transaction that came in.
@@ -100,6 +102,7 @@ impl ApplyTable {
             pending: VecDeque::new(),
             pending_bytes: 0,
             is_apart: false,
+            shelved: flushed,
             skip_to: SeqTxn::NONE,
             last: flushed,
             phase: Phase::Idle,
@@ -257,15 +260,10 @@ impl ApplyTable {
         rows
     }
 
-    /// Segments of the transactions that wait.
+    /// Segments of the transactions that wait and are not shelved.
     pub(super) fn pending_usage(&self) -> Usage {
-        let mut usage = Usage::default();
-        for txn in &lock(&self.queue).pending {
-            if let Some(data) = txn.data() {
-                *usage.entry(data.key()).or_default() += 1;
-            }
-        }
-        usage
+        let queue = lock(&self.queue);
+        queue.usage(|txn| txn > queue.shelved)
     }
 
     /// True when the tail is to be frozen now.
@@ -282,6 +280,33 @@ impl ApplyTable {
 }
 
 impl Queue {
+    /// Segments of the transactions that wait and fulfil a condition.
+    fn usage(&self, counts: impl Fn(SeqTxn) -> bool) -> Usage {
+        let mut usage = Usage::default();
+        for data in self.pending.iter().filter(|txn| counts(txn.seq_txn)).filter_map(Txn::data) {
+            *usage.entry(data.key()).or_default() += 1;
+        }
+        usage
+    }
+
+    /// Marks transactions up to `upto` as shelved, and returns the segments of those that were not.
+    pub(super) fn shelve(&mut self, upto: SeqTxn) -> Usage {
+        let before = self.shelved;
+        self.shelved = upto.max(before);
+        self.usage(|txn| txn > before && txn <= upto)
+    }
+
+    /// Takes back what [`Queue::shelve`] marked, and returns its segments.
+    pub(super) fn unshelve(&mut self) -> Usage {
+        let shelved = std::mem::take(&mut self.shelved);
+        self.usage(|txn| txn <= shelved)
+    }
+
+    /// What waits and is not shelved.
+    pub(super) fn unshelved(&self) -> impl Iterator<Item = &Txn> {
+        self.pending.iter().rev().take_while(|txn| txn.seq_txn > self.shelved)
+    }
+
     pub(super) fn is_freeze_due(&self, applied: SeqTxn) -> bool {
         self.frozen < self.flush_to && self.flush_to <= applied
     }

@@ -4,12 +4,12 @@ use super::OpenError;
 use super::identity::Identity;
 use super::layout::{Found, catalog_dir, log_dir, misfits};
 use super::rebuild::rebuild;
-use super::recovery::flushed;
+use super::recovery::{flushed, gaps};
 use crate::io::{DirLock, Fs};
-use crate::sequencer::{self, Committed, Frame, LogError, Recovered};
+use crate::sequencer::{self, Committed, Frame, LogError, Recovered, ShelfFile};
 use crate::storage::{Catalog, CatalogState, PartFile, PartId, StorageError, TableDir};
-use crate::types::TableId;
-use crate::wal::{SegmentReader, SeriesCursor, WalError};
+use crate::types::{SeqTxn, TableId};
+use crate::wal::{self, SegmentReader, SeriesCursor, WalError};
 use std::path::{Path, PathBuf};
 
 /// One thing that is wrong.
@@ -44,6 +44,8 @@ pub(super) enum Mend {
     /// What has this name has no business there.
     Move(PathBuf),
     Part(TableId, PartId, PathBuf),
+    /// What is not in parts of the table up to this transaction is given up.
+    GiveUp(TableId, SeqTxn),
 }
 
 /// What a check came to.
@@ -95,6 +97,7 @@ pub(super) fn look(fs: &Fs, dir: &Path) -> Result<CheckReport, OpenError> {
         (None, None) => None,
     };
     if let (Some(state), Some(log)) = (state, &log) {
+        report.gaps(dir, log, &state);
         report.segments(fs, dir, &identity, log, &state);
     }
     Ok(report)
@@ -244,6 +247,12 @@ impl CheckReport {
             }
             Err(error) => error,
         };
+        if let Some((path, _)) = sequencer::place_of(&error).filter(|(p, _)| ShelfFile::is_at(p)) {
+            let lost = format!("what {} holds for a table that was suspended", path.display());
+            let way_on = "the start is refused; restore the file from a backup, or let a repair move it to quarantine/, then look again";
+            self.add(error, way_on, Mend::Move(path)).lost.push(lost);
+            return Ok(None);
+        }
         let way_on = "the start is refused; restore a backup, or let a repair cut the log there: it keeps copies in quarantine/, and what is \
             listed as lost is lost";
         let lost = sequencer::beyond(fs, &log_dir, &error)?;
@@ -278,6 +287,22 @@ impl CheckReport {
         Ok(())
     }
 
+    /// Transactions that are nowhere.
+    fn gaps(&mut self, dir: &Path, log: &Recovered, catalog: &CatalogState) {
+        for gap in gaps(&log.transactions, catalog, &log.state) {
+            let way_on = "the start is refused; restore the file from a backup, or let a repair give up what is not in parts of this table";
+            let after = log.transactions.iter().filter(|txn| txn.table == gap.table);
+            let after = after.filter(|txn| txn.seq_txn > flushed(catalog, txn.table));
+            let rows = after.filter_map(|txn| txn.kind.frame()).map(|f| u64::from(f.rows));
+            let lost = format!(
+                "all of table {:?} that is not in parts, up to transaction {}: the missing transactions, and {} rows of others",
+                gap.name, gap.last, rows.sum::<u64>()
+            );
+            let error = gap.error(&log_dir(dir));
+            self.add(error, way_on, Mend::GiveUp(gap.table, gap.last)).lost.push(lost);
+        }
+    }
+
     /// Frames of transactions that are not in parts yet.
     fn segments(
         &mut self,
@@ -306,7 +331,7 @@ impl CheckReport {
                     let way_on = "the start is refused; a repair moves it to quarantine/, and the next start writes the segment anew from the log";
                     self.once(error, way_on, Mend::Move(path));
                 }
-                Err(_) if log.carries(frame) => {}
+                Err(_) if carries(log, identity, frame) => {}
                 Err(error) if error.is_unread() => {
                     let way_on = "what it holds is not known: make it readable, then look again";
                     self.once(error, way_on, Mend::None);
@@ -337,6 +362,12 @@ impl CheckReport {
             self.add(what, way_on, mend);
         }
     }
+}
+
+/// True when the log or a shelf has the frame, whole.
+fn carries(log: &Recovered, identity: &Identity, frame: &Frame) -> bool {
+    let segment = identity.segment(frame.writer, frame.segment);
+    log.carried_frame(frame).is_some_and(|bytes| wal::is_frame(&segment, frame.offset, &bytes))
 }
 
 fn verifies(fs: &Fs, dir: &Path, identity: &Identity, txn: &Committed) -> Result<(), WalError> {

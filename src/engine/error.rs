@@ -1,6 +1,7 @@
 //! What can go wrong when the engine opens, and while a session takes lines.
 
 use crate::io::IoError;
+use crate::types::SeqTxn;
 use crate::wal::WalError;
 use std::path::PathBuf;
 
@@ -38,6 +39,18 @@ pub enum OpenError {
     /// Files are there that were never made before this one.
     #[error("{} is missing, though files are there that come after it; `headwater check --repair` offers the way on", .0.display())]
     Missing(PathBuf),
+    /// Transactions of a table are nowhere.
+    #[error("transactions {from} to {to} of table {table:?} are neither in parts nor in the WAL: a file of {} has been lost; `headwater check --repair` offers the way on", dir.display())]
+    Gap {
+        /// Whose they are.
+        table: String,
+        /// The first of them.
+        from: SeqTxn,
+        /// The last of them.
+        to: SeqTxn,
+        /// Where they were last.
+        dir: PathBuf,
+    },
     /// A folder has the name of a file.
     #[error("{} is a folder, and must be a file; `headwater check --repair` offers the way on", .0.display())]
     NotAFile(PathBuf),

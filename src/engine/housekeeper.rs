@@ -4,6 +4,7 @@ use super::fence::Fences;
 use super::open::Shared;
 use super::replay::Replay;
 use super::retention::Retention;
+use super::shelf::Shelves;
 use crate::io::{DirLock, abort_on_failed_sync, abort_on_lost_directory};
 use crate::metrics;
 use crate::planted::{Bug, is_planted};
@@ -76,8 +77,12 @@ impl Housekeeper {
                 self.remove(closed.writer, closed.segment);
             }
         }
+        let shared = self.shared.clone();
+        let mut shelves = shared.shelves();
+        self.inherited.append(&mut shelves.take_restored());
         self.purge_inherited();
-        self.purge_log();
+        shared.tend_shelves(&mut shelves);
+        self.purge_log(&shelves);
     }
 
     pub(super) fn round(&mut self) {
@@ -90,9 +95,15 @@ impl Housekeeper {
         if self.rounds.is_multiple_of(CLOSE_IDLE_ROUNDS) {
             self.shared.writers.close_idle();
         }
-        self.purge_closed();
-        self.purge_inherited();
-        self.purge_log();
+        let shared = self.shared.clone();
+        {
+            let mut shelves = shared.shelves();
+            shared.tend_shelves(&mut shelves);
+            self.inherited.append(&mut shelves.take_restored());
+            self.purge_closed();
+            self.purge_inherited();
+            self.purge_log(&shelves);
+        }
         let segments = self.shared.writers.open_segments().len()
             + self.shared.writers.closed_segments().len()
             + self.inherited.len();
@@ -198,15 +209,18 @@ impl Housekeeper {
         });
     }
 
-    /// Removes log chunks whose transactions are flushed and whose carried frames are safe in their segments.
-    fn purge_log(&mut self) {
+    /// Removes log chunks whose transactions are flushed or on shelves, and whose carried frames are safe in their segments.
+    fn purge_log(&mut self, shelves: &Shelves) {
         let (shared, retention) = (&self.shared, &mut self.retention);
         let now = shared.clock.monotonic();
         retention.note(now, || {
             let ids = shared.registry.all().into_iter().map(|table| table.id());
             ids.map(|id| (id, shared.apply.flushed_txn(id))).collect()
         });
-        let flushed = |table| retention.flushed(table, now, shared.apply.flushed_txn(table));
+        let flushed = |table| {
+            let flushed = retention.flushed(table, now, shared.apply.flushed_txn(table));
+            flushed.max(shelves.through(table))
+        };
         let settled = |writer, segment, _end| {
             let path = shared.identity.segment(writer, segment).path(&shared.wal_dir);
             match shared.fs.open(&path) {

@@ -76,7 +76,7 @@ impl Found {
     }
 }
 
-/// Folders that have the name of a file: rows I7, C13, L18 and S14.
+/// Folders that have the name of a file: rows I7, C13, L18, H7 and S14.
 pub(super) fn misfits(fs: &Fs, dir: &Path) -> Result<Vec<PathBuf>, OpenError> {
     let mut found = Vec::new();
     let mut look = |folder: PathBuf, is_ours: &dyn Fn(&str) -> bool| -> Result<(), OpenError> {
@@ -87,7 +87,7 @@ pub(super) fn misfits(fs: &Fs, dir: &Path) -> Result<Vec<PathBuf>, OpenError> {
     };
     look(dir.to_owned(), &|name| name == "identity")?;
     look(catalog_dir(dir), &|name| name.ends_with(".log"))?;
-    look(log_dir(dir), &|name| name.ends_with(".log"))?;
+    look(log_dir(dir), &|name| name.ends_with(".log") || name.ends_with(".shelf"))?;
     for writer in wal::list_writers(fs, &dir.join("wal"))? {
         look(dir.join("wal").join(writer.to_string()), &|name| name.ends_with(".wal"))?;
     }

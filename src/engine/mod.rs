@@ -58,6 +58,7 @@ mod recovery;
 mod replay;
 mod reports;
 mod retention;
+mod shelf;
 mod source;
 mod steps;
 

@@ -6,6 +6,7 @@ use super::layout::{examine, log_dir};
 use super::recovery::{Recovery, recover};
 use super::rejects::RejectLog;
 use super::reports::{ReportWriter, counted, unreported};
+use super::shelf::Shelves;
 use super::tables::TablePolicies;
 use super::{EngineConfig, OpenError, Origin, Session};
 use crate::apply::{ApplyPool, Gate, Txn};
@@ -70,6 +71,8 @@ pub(super) struct Shared {
     pub(super) sequencer: Sequencer,
     pub(super) apply: Arc<ApplyPool>,
     pub(super) rejects: RejectLog,
+    /// Taken before any lock of the apply pool.
+    pub(super) shelves: Mutex<Shelves>,
     /// Sessions begun since the start.
     pub(super) sessions: AtomicU64,
     stopping: AtomicBool,
@@ -119,8 +122,9 @@ impl Engine {
         if config.sequencer.durability != Durability::Sync {
             config.wal.carry_bytes = 0;
         }
-        let Recovery { catalog, registry, apply, log, first_writer, inherited, replay } =
-            recover(&config, &fs, &clock, &identity)?;
+        let recovered = recover(&config, &fs, &clock, &identity)?;
+        let Recovery { catalog, registry, apply, log, first_writer, inherited, replay, shelves } =
+            recovered;
         let wal_dir = dir.join("wal");
         let (uuid, epoch) = (identity.uuid, identity.epoch);
         let wal = config.wal.clone();
@@ -152,6 +156,7 @@ impl Engine {
             sequencer,
             apply,
             rejects,
+            shelves: Mutex::new(Shelves::new(shelves)),
             sessions: AtomicU64::new(0),
             stopping,
         };

@@ -166,7 +166,7 @@ impl<'a> History<'a> {
 fn is_there(fs: &Fs, dir: &Path, identity: &Identity, log: &Recovered, txn: &Committed) -> bool {
     let Some(frame) = txn.kind.frame() else { return true };
     let path = identity.segment(frame.writer, frame.segment).path(&dir.join("wal"));
-    log.carries(frame) || fs.exists(&path).unwrap_or(true)
+    log.carried_frame(frame).is_some() || fs.exists(&path).unwrap_or(true)
 }
 
 impl Rebuilt {

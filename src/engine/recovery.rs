@@ -14,7 +14,9 @@ use crate::clock::Clock;
 use crate::io::Fs;
 use crate::planted::{Bug, is_planted};
 use crate::schema::{Registry, Shape};
-use crate::sequencer::{self, CarriedFrames, Committed, Frame, LogState, Recovered, TxnKind};
+use crate::sequencer::{
+    self, CarriedFrames, Committed, Frame, LogState, Recovered, ShelfFile, TableState, TxnKind,
+};
 use crate::storage::{Catalog, CatalogState};
 use crate::types::{SegmentId, SeqTxn, TableId, WriterId};
 use crate::wal::{self, SegmentReader, WalError};
@@ -35,6 +37,8 @@ pub(super) struct Recovery {
     pub(super) inherited: BTreeSet<(WriterId, SegmentId)>,
     /// What apply is to make visible again.
     pub(super) replay: Replay,
+    /// Files with what waits for tables that were suspended.
+    pub(super) shelves: Vec<ShelfFile>,
 }
 
 /// Reads everything and leaves the apply pool with what is not flushed; its threads are not started yet.
@@ -75,19 +79,23 @@ pub(super) fn recover(
         // Row L13.
         return Err(error.into());
     }
-    let (mut log, transactions, carried) = match found {
-        Some(Recovered { state, transactions, carried, unsynced, cut }) => {
+    let (mut log, transactions, carried, shelves) = match found {
+        Some(Recovered { state, transactions, carried, unsynced, cut, shelves }) => {
             if let Some(cut) = cut {
                 tracing::warn!(path = %cut.path.display(), at = cut.at, bytes = cut.bytes,
                     "the log had a torn end, which was cut; nothing in it was acknowledged");
             }
             segments.sync(&unsynced)?;
-            (state, transactions, carried)
+            (state, transactions, carried, shelves)
         }
         None if !state.tables.is_empty() => return Err(OpenError::Missing(log_dir)),
         // Row L1.
-        None => (LogState::new(identity.uuid), Vec::new(), CarriedFrames::new()),
+        None => (LogState::new(identity.uuid), Vec::new(), CarriedFrames::new(), Vec::new()),
     };
+    if let Some(gap) = gaps(&transactions, &state, &log).into_iter().next() {
+        // Row H6.
+        return Err(gap.error(&log_dir));
+    }
     log.epoch = identity.epoch;
     let registry = registry(config, &state, &log, &transactions);
     // Row L19. A table whose drop is still to be applied needs no more numbers.
@@ -102,6 +110,12 @@ pub(super) fn recover(
             );
         }
         log.at_least(*id, &table.shape.def, table.flushed_txn);
+    }
+    for shelf in &shelves {
+        // Without syncs, a power cut may have taken from the log what is on a shelf.
+        if let Some(table) = registry.by_id(shelf.table) {
+            log.at_least(shelf.table, &table.def(), shelf.last);
+        }
     }
     let pending = pending(transactions, &state);
     let inherited = segments.keep_needed(&pending, &carried, !config.wal_retention.is_zero())?;
@@ -129,7 +143,7 @@ pub(super) fn recover(
     apply.submit(pending.iter().map(to_apply));
     let replay = Replay::of(&pending, &apply);
     let (registry, apply) = (Arc::new(registry), Arc::new(apply));
-    Ok(Recovery { catalog, registry, apply, log, first_writer, inherited, replay })
+    Ok(Recovery { catalog, registry, apply, log, first_writer, inherited, replay, shelves })
 }
 
 /// Makes what is read next come from the device: the life before may have ended because of a failed sync, after which the page cache
@@ -185,6 +199,48 @@ pub(super) fn flushed(state: &CatalogState, table: TableId) -> SeqTxn {
         Some(table) => table.flushed_txn,
         None => SeqTxn::NONE,
     }
+}
+
+/// Transactions that are neither in parts nor in the log: a file of the WAL has been lost.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Gap {
+    pub(super) table: TableId,
+    pub(super) name: String,
+    pub(super) from: SeqTxn,
+    pub(super) to: SeqTxn,
+    /// The last transaction of the table.
+    pub(super) last: SeqTxn,
+}
+
+impl Gap {
+    pub(super) fn error(&self, log_dir: &Path) -> OpenError {
+        let Gap { name, from, to, .. } = self;
+        OpenError::Gap { table: name.clone(), from: *from, to: *to, dir: log_dir.to_owned() }
+    }
+}
+
+/// The first gap of each table. Only what a shelf had can be missing without the chunks after it telling.
+pub(super) fn gaps(transactions: &[Committed], state: &CatalogState, log: &LogState) -> Vec<Gap> {
+    let mut tables: Vec<_> = log.tables().collect();
+    tables.retain(|(id, table)| !table.dropped && !state.dropped.contains(id));
+    let mut next: BTreeMap<TableId, SeqTxn> =
+        tables.iter().map(|(id, _)| (*id, flushed(state, *id).next())).collect();
+    let mut gaps = BTreeMap::new();
+    for txn in transactions {
+        let Some(next) = next.get_mut(&txn.table).filter(|next| **next <= txn.seq_txn) else {
+            continue;
+        };
+        if *next < txn.seq_txn {
+            gaps.entry(txn.table).or_insert((*next, SeqTxn(txn.seq_txn.0 - 1)));
+        }
+        *next = txn.seq_txn.next();
+    }
+    let gap = |(id, table): (TableId, &TableState)| {
+        let missing_end = (next[&id] <= table.seq_txn).then_some((next[&id], table.seq_txn));
+        let (from, to) = gaps.get(&id).copied().or(missing_end)?;
+        Some(Gap { table: id, name: table.name.to_string(), from, to, last: table.seq_txn })
+    };
+    tables.into_iter().filter_map(gap).collect()
 }
 
 /// What the catalog does not have yet.

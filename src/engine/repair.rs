@@ -1,7 +1,8 @@
 //! Mending a stopped data directory. What is about to be changed goes to `quarantine/` first, so that nothing is gone that was there.
 //!
 //! In order: what has no business there is moved away; a lost identity is written anew; the log is cut before its first damaged
-//! record; a damaged catalog is made anew from what is left; parts that cannot be read are taken out of it.
+//! record; a damaged catalog is made anew from what is left; parts that cannot be read are taken out of it,
+//! and tables of which transactions are missing are cut off at their parts.
 
 use super::OpenError;
 use super::check::{CheckReport, Mend, lock, look};
@@ -24,12 +25,13 @@ pub fn repair(fs: &Fs, dir: &Path) -> Result<(CheckReport, Vec<String>), OpenErr
     let _lock = lock(fs, dir)?;
     let mut work = Repair { fs, dir, done: Vec::new() };
     let mut report = look(fs, dir)?;
-    if work.move_away(&report)? {
+    let mut moved = Vec::new();
+    while work.move_away(&report)? {
         // What was behind it can be seen now.
-        let moved = std::mem::replace(&mut report, look(fs, dir)?);
-        work.move_away(&report)?;
-        report.findings.splice(0..0, moved.findings);
+        moved.append(&mut report.findings);
+        report = look(fs, dir)?;
     }
+    report.findings.splice(0..0, moved);
     work.identity(&report)?;
     let is_damaged = |mend: &Mend| report.findings.iter().any(|finding| finding.mend == *mend);
     if is_damaged(&Mend::Log) {
@@ -138,7 +140,7 @@ impl Repair<'_> {
     }
 
     fn parts(&mut self, report: &CheckReport) -> Result<(), OpenError> {
-        let mut edits = Vec::new();
+        let (mut edits, mut given_up) = (Vec::new(), Vec::new());
         for finding in &report.findings {
             match &finding.mend {
                 Mend::Keep(path) => self.keep(path)?,
@@ -148,12 +150,21 @@ impl Repair<'_> {
                     edits.push(Edit::Replace { table: *table, remove, add });
                     self.say(format!("took {} out of the catalog", path.display()));
                 }
+                Mend::GiveUp(table, through) => given_up.push((*table, *through)),
                 Mend::None | Mend::Log | Mend::Catalog | Mend::Move(_) | Mend::Identity(_) => {}
             }
         }
-        if !edits.is_empty() {
+        if !edits.is_empty() || !given_up.is_empty() {
             let Identity { uuid, epoch } = self.read_identity()?;
-            let (catalog, _) = Catalog::open(self.fs, &catalog_dir(self.dir), uuid, epoch)?;
+            let (catalog, state) = Catalog::open(self.fs, &catalog_dir(self.dir), uuid, epoch)?;
+            for (table, flushed_txn) in given_up {
+                // What was never in the catalog is gone as a whole.
+                edits.push(match state.tables.contains_key(&table) {
+                    true => Edit::Flush { table, parts: Vec::new(), flushed_txn },
+                    false => Edit::Drop(table),
+                });
+                self.say(format!("gave up what was not in parts of table {table} up to transaction {flushed_txn}"));
+            }
             catalog.commit(edits)?;
             catalog.seal()?;
         }

@@ -190,7 +190,8 @@ impl Shared {
 
     /// Lets a suspended table go on. Where rows are to be skipped, returns once that is on the device: a start would try them again.
     async fn resume(&self, table: &Table, from: Option<SeqTxn>) -> Result<(), CommandError> {
-        let resumed = self.apply.resume(table.id(), from);
+        let resumed = blocking(|| self.resume_table(table.id(), from));
+        let resumed = resumed.map_err(|error| CommandError::Failed(error.to_string()))?;
         match (resumed, from) {
             // Resuming what goes on by itself changes nothing.
             (Ok(()) | Err(ResumeError::NotSuspended), None) => Ok(()),
@@ -232,6 +233,15 @@ impl Shared {
             tokio::time::sleep(COMPACTION_POLL).await;
         }
         Ok(())
+    }
+}
+
+/// Does what may take a while where the runtime can be told so.
+fn blocking<T>(work: impl FnOnce() -> T) -> T {
+    use tokio::runtime::{Handle, RuntimeFlavor};
+    match Handle::try_current().map(|handle| handle.runtime_flavor()) {
+        Ok(RuntimeFlavor::MultiThread) => tokio::task::block_in_place(work),
+        _ => work(),
     }
 }
 

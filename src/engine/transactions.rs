@@ -17,7 +17,7 @@ impl Shared {
         let Some(progress) = self.apply.progress(table.id()) else { return Ok(Vec::new()) };
         let (applied, last) = (progress.applied_txn(), progress.seq_txn());
         let dir = log_dir(&self.config.data_dir);
-        let all = sequencer::transactions(&self.fs, &dir, table.id());
+        let all = sequencer::transactions(&self.fs, &dir, &self.identity.uuid, table.id());
         let all = all.map_err(|error| error.to_string())?;
         // How often the table's shape changed before is known when its first transaction is still there.
         let mut version = all.first().filter(|txn| txn.seq_txn == SeqTxn(1)).map(|_| 0);

@@ -78,6 +78,7 @@ families! {
         counter WAL_COMMITS "headwater_wal_commits_total" "Commits appended to segments.";
         counter WAL_BYTES "headwater_wal_bytes_total" "Bytes of frames appended to segments.";
         gauge WAL_SEGMENTS "headwater_wal_segments" "Segment files on disk.";
+        gauge SHELF_FILES "headwater_wal_shelf_files" "Files that hold what waits for suspended tables, apart from the segments.";
         gauge WAL_WRITERS "headwater_wal_writers" "WalWriters lent to connections now.";
         counter WAL_SYNCS "headwater_wal_syncs_total" "Syncs of segments and of the transaction log.";
         histogram WAL_SYNC_DURATION "headwater_wal_sync_duration_seconds" "Time of one sync of a segment or of the transaction log.";

@@ -6,6 +6,8 @@ use crate::types::wire::{Put, Take};
 use std::path::Path;
 
 pub(super) const MAGIC: &[u8; 8] = b"HWTXNLOG";
+/// What a shelf begins with; the rest of its header is that of a chunk.
+pub(super) const SHELF_MAGIC: &[u8; 8] = b"HWTSHELF";
 pub(super) const VERSION: u16 = 1;
 /// Bytes of a chunk before its first record.
 pub(super) const HEADER_BYTES: usize = 64;
@@ -77,6 +79,13 @@ impl Seed {
         Seed(crc32c::crc32c_append(crc, &chunk.to_le_bytes()))
     }
 
+    /// The same for the shelf of a table that begins with a transaction.
+    pub(super) fn of_shelf(uuid: &[u8; 16], table: u32, first: u64) -> Seed {
+        let crc = crc32c::crc32c_append(crc32c::crc32c(SHELF_MAGIC), uuid);
+        let crc = crc32c::crc32c_append(crc, &table.to_le_bytes());
+        Seed(crc32c::crc32c_append(crc, &first.to_le_bytes()))
+    }
+
     /// The checksum of a record at `offset`: everything but the checksum itself.
     fn crc(self, offset: usize, head: &[u8], rest: &[u8]) -> u32 {
         let crc = crc32c::crc32c_append(self.0, &(offset as u64).to_le_bytes());
@@ -86,8 +95,13 @@ impl Seed {
 
 impl ChunkHeader {
     pub(super) fn encode(&self) -> Vec<u8> {
+        self.encode_as(MAGIC)
+    }
+
+    /// The header of a chunk or a shelf.
+    pub(super) fn encode_as(&self, magic: &[u8; 8]) -> Vec<u8> {
         let mut out = Vec::with_capacity(HEADER_BYTES);
-        out.extend_from_slice(MAGIC);
+        out.extend_from_slice(magic);
         out.put_u16(VERSION);
         out.put_u8(self.durability as u8);
         out.put_u8(u8::from(self.reports));
@@ -106,6 +120,15 @@ impl ChunkHeader {
     /// Reads the header of the chunk at `path`. The version is judged before the checksum, since a later one may have another; a
     /// version that the checksum contradicts is damage.
     pub(super) fn decode(bytes: &[u8], path: &Path) -> Result<ChunkHeader, LogError> {
+        ChunkHeader::decode_as(MAGIC, bytes, path)
+    }
+
+    /// The header of a chunk or a shelf, as [`ChunkHeader::decode`] reads it.
+    pub(super) fn decode_as(
+        magic: &[u8; 8],
+        bytes: &[u8],
+        path: &Path,
+    ) -> Result<ChunkHeader, LogError> {
         let damaged = |what| LogError::Damaged {
             path: path.to_owned(),
             from: 0,
@@ -114,7 +137,7 @@ impl ChunkHeader {
         };
         let bytes = bytes.get(..HEADER_BYTES).ok_or_else(|| damaged("no room for a header"))?;
         let mut take = Take(bytes);
-        if take.slice(MAGIC.len()) != Some(MAGIC) {
+        if take.slice(magic.len()) != Some(magic) {
             return Err(damaged("the header does not begin as one of a transaction log"));
         }
         // Rows L3 and L4.
@@ -156,7 +179,8 @@ impl ChunkHeader {
         let mut mended = found;
         mended[8..10].copy_from_slice(&VERSION.to_le_bytes());
         let crc = header_crc(&mended).to_le_bytes();
-        let is_ours = found.starts_with(MAGIC) && found[CRC_AT..CRC_AT + 4] == crc;
+        let has_magic = found.starts_with(MAGIC) || found.starts_with(SHELF_MAGIC);
+        let is_ours = has_magic && found[CRC_AT..CRC_AT + 4] == crc;
         (is_ours && mended != found).then_some(mended)
     }
 }

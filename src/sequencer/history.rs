@@ -2,18 +2,40 @@
 
 use super::format::{ChunkHeader, HEADER_BYTES, RecordKind, Seed, read_record};
 use super::record::Batch;
+use super::shelf::{joined, read_shelf, shelf_files};
 use super::{Committed, LogError};
 use crate::io::Fs;
 use crate::types::TableId;
 use bytes::Bytes;
 use std::path::Path;
 
-/// The transactions of a table that the log in `dir` holds, in order: those of chunks that are not purged. Changes nothing. The
-/// last ones may not be committed yet: the caller knows how far the table is.
+/// The transactions of a table that the log of the server `uuid` in `dir` holds, in order: those of chunks and shelves that are not
+/// purged. Changes nothing. The last ones may not be committed yet: the caller knows how far the table is.
+///
+/// # Errors
+/// A file cannot be read. One that is purged meanwhile is passed over.
+pub fn transactions(
+    fs: &Fs,
+    dir: &Path,
+    uuid: &[u8; 16],
+    table: TableId,
+) -> Result<Vec<Committed>, LogError> {
+    let mut shelved = Vec::new();
+    for file in shelf_files(fs, dir)?.iter().filter(|file| file.table == table) {
+        match read_shelf(fs, file, uuid) {
+            Ok(shelf) => shelved.extend(shelf.transactions),
+            Err(LogError::Io(error)) if error.is_not_found() => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(joined(shelved, logged(fs, dir, table)?))
+}
+
+/// Like [`transactions`], without those of shelves.
 ///
 /// # Errors
 /// A chunk cannot be read. One that is purged meanwhile is passed over.
-pub fn transactions(fs: &Fs, dir: &Path, table: TableId) -> Result<Vec<Committed>, LogError> {
+pub fn logged(fs: &Fs, dir: &Path, table: TableId) -> Result<Vec<Committed>, LogError> {
     let mut names: Vec<String> = fs.list(dir)?.into_iter().map(|entry| entry.name).collect();
     names.retain(|name| name.ends_with(".log"));
     names.sort_by_key(|name| (name.len(), name.clone()));

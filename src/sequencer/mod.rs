@@ -30,6 +30,10 @@
 //! - A damaged log refuses the start and names the byte range, except for a torn end of an unsealed log, which is cut. The
 //!   decision table is in `docs/formats/txn-log.md`; [`recover`] is the code of it.
 //!
+//! # Shelves
+//! What waits for a suspended table can be copied out of log and segments into files of its own ([`shelve`]), so that it keeps
+//! neither. A start reads them before the log; the engine decides when they are written and when they go.
+//!
 //! # Order and memory
 //! Receipts of one producer keep their order; receipts of several are numbered in the order of their arrival. `seq_txn` of a
 //! table is dense from 1, also across restarts. Memory is one entry per table plus the receipts in hand.
@@ -58,15 +62,17 @@ mod history;
 mod inspect;
 mod recovery;
 mod repair;
+mod shelf;
 
 pub use error::LogError;
-pub use history::transactions;
+pub use history::{logged, transactions};
 pub use inbox::TurnEnd;
 pub use inspect::inspect;
 pub use progress::Progress;
 pub use receipt::{Change, Committed, Frame, FrameRef, Receipt, Reported, TxnKind};
 pub use recovery::{CarriedFrames, Cut, Recovered, recover, survey};
 pub use repair::{begin, beyond, chunks_from, cut, newest_header, place_of};
+pub use shelf::{Shelf, ShelfFile, read_shelf, remove_shelf, shelf_files, shelve};
 pub use state::{LogState, Sum, TableState};
 pub use thread::{Durability, OnCommit, Sequencer, SequencerConfig, SequencerTurns};
 

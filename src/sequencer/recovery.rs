@@ -5,10 +5,11 @@ use super::format::{
 };
 use super::log::{chunk_numbers, chunk_path};
 use super::purge::ChunkUse;
+use super::shelf::{ShelfFile, joined, read_shelf, shelf_files};
 use super::record::{Batch, decode_checkpoint};
 use super::{Committed, Durability, Frame, LogError, LogState};
 use crate::io::Fs;
-use crate::types::{SegmentId, WriterId};
+use crate::types::{SegmentId, SeqTxn, TableId, WriterId};
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -19,7 +20,7 @@ use std::path::{Path, PathBuf};
 pub struct Recovered {
     /// Where it stands after its last record, ready for [`super::Sequencer::start`].
     pub state: LogState,
-    /// Every transaction of the chunks that are still there, in order. Many of them may be flushed already.
+    /// Every transaction of the chunks and shelves that are still there, in order. Many of them may be flushed already.
     pub transactions: Vec<Committed>,
     /// Frames that the log carries and whose segment was not synced past them, by segment, in order of their offsets. Where
     /// a segment is still needed, they go back into it before anybody reads it.
@@ -29,15 +30,19 @@ pub struct Recovered {
     pub unsynced: BTreeSet<(WriterId, SegmentId)>,
     /// What was cut from the end, if anything.
     pub cut: Option<Cut>,
+    /// What lies in files of its own, for tables that were suspended. It is among the transactions and the carried frames.
+    pub shelves: Vec<ShelfFile>,
 }
 
 impl Recovered {
-    /// True when the log itself has a frame, wherever its segment is.
-    pub fn carries(&self, frame: &Frame) -> bool {
+    /// A frame that the log itself has, or a shelf, wherever its segment is.
+    pub fn carried_frame(&self, frame: &Frame) -> Option<Bytes> {
         let (from, to) = (frame.offset, frame.offset + u64::from(frame.len));
         let carried = self.carried.get(&(frame.writer, frame.segment));
         let mut stretches = carried.into_iter().flatten();
-        stretches.any(|(at, bytes)| *at <= from && to <= at + bytes.len() as u64)
+        let (at, bytes) =
+            stretches.find(|(at, bytes)| *at <= from && to <= at + bytes.len() as u64)?;
+        Some(bytes.slice((from - at) as usize..(to - at) as usize))
     }
 }
 
@@ -94,13 +99,14 @@ fn read(
     is_whole: &mut dyn FnMut(&Committed) -> bool,
     may_cut: bool,
 ) -> Result<Option<Recovered>, LogError> {
-    let mut reading: Option<Reading> = None;
+    let mut reading: Option<Reading<'_>> = None;
+    let shelf = Shelved::read(fs, dir, uuid)?;
     let chunks = list_chunks(fs, dir)?;
     for (n, number) in chunks.iter().enumerate() {
         let path = chunk_path(dir, *number);
         let bytes = Bytes::from(fs.read_from_device(&path)?);
         let header = ChunkHeader::decode(&bytes, &path)?;
-        let reading = reading.get_or_insert_with(|| Reading::new(uuid, &header));
+        let reading = reading.get_or_insert_with(|| Reading::new(uuid, &header, &shelf));
         let chunk = Chunk { path, bytes, header, is_last: n + 1 == chunks.len() };
         reading.chunk(&chunk, *number, is_whole)?;
         if chunk.is_last {
@@ -111,7 +117,44 @@ fn read(
             }
         }
     }
-    Ok(reading.map(Reading::finish))
+    let recovered = reading.map(Reading::finish);
+    Ok(recovered.map(|recovered| shelf.join(recovered)))
+}
+
+/// What lies in files of its own.
+#[derive(Default)]
+struct Shelved {
+    files: Vec<ShelfFile>,
+    transactions: Vec<Committed>,
+    carried: CarriedFrames,
+    /// The last transaction of each table that is on a shelf.
+    last: BTreeMap<TableId, SeqTxn>,
+}
+
+impl Shelved {
+    fn read(fs: &Fs, dir: &Path, uuid: &[u8; 16]) -> Result<Shelved, LogError> {
+        let mut shelved = Shelved::default();
+        for file in shelf_files(fs, dir)? {
+            let shelf = read_shelf(fs, &file, uuid)?;
+            shelved.last.insert(file.table, file.last);
+            shelved.files.push(shelf.file);
+            // Row H1.
+            shelved.transactions.extend(shelf.transactions);
+            for (segment, frames) in shelf.carried {
+                shelved.carried.entry(segment).or_default().extend(frames);
+            }
+        }
+        Ok(shelved)
+    }
+
+    fn join(self, mut recovered: Recovered) -> Recovered {
+        recovered.transactions = joined(self.transactions, recovered.transactions);
+        for (segment, frames) in self.carried {
+            recovered.carried.entry(segment).or_default().extend(frames);
+        }
+        recovered.shelves = self.files;
+        recovered
+    }
 }
 
 /// Row L2: what a creation left.
@@ -205,7 +248,8 @@ impl Chunk {
 }
 
 /// The log so far.
-struct Reading {
+struct Reading<'a> {
+    shelf: &'a Shelved,
     state: LogState,
     transactions: Vec<Committed>,
     carried: CarriedFrames,
@@ -216,11 +260,12 @@ struct Reading {
     cut: Option<Cut>,
 }
 
-impl Reading {
-    fn new(uuid: &[u8; 16], first: &ChunkHeader) -> Reading {
+impl<'a> Reading<'a> {
+    fn new(uuid: &[u8; 16], first: &ChunkHeader, shelf: &'a Shelved) -> Reading<'a> {
         let mut state = LogState::new(*uuid);
         state.ordinal = first.ordinal;
         Reading {
+            shelf,
             state,
             transactions: Vec::new(),
             carried: BTreeMap::new(),
@@ -307,6 +352,9 @@ impl Reading {
                 if let Some(is_whole) = is_whole {
                     for txn in &batch.transactions {
                         let Some(frame) = txn.kind.frame() else { continue };
+                        if self.shelf.last.get(&txn.table) >= Some(&txn.seq_txn) {
+                            continue;
+                        }
                         if !is_whole(txn) {
                             return Ok(false);
                         }
@@ -351,6 +399,7 @@ impl Reading {
             carried: self.carried,
             unsynced: self.unsynced,
             cut: self.cut,
+            shelves: Vec::new(),
         }
     }
 }

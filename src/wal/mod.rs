@@ -65,6 +65,6 @@ pub use ledger::ClosedSegment;
 pub use pool::{Lease, WriterPool};
 pub use purge::{SegmentFile, list_segments, list_writers, remove_segment, remove_writer};
 pub use reader::{FrameView, Record, Records, SegmentReader};
-pub use restore::restore;
+pub use restore::{FrameCopier, is_frame, restore};
 pub use series::{SeriesCursor, SeriesDefinitions};
 pub use writer::{Appended, WalWriter};

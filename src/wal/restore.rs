@@ -1,12 +1,94 @@
-//! Putting frames back that the log carried and their segment lost.
+//! Taking frames out of a segment, and putting frames back that were carried elsewhere and that their segment lost.
 
 use super::error::WalError;
 use super::format::{
-    HEADER_LEN, HeaderFault, Identity, VERSION, check_header, put_header, writer_dir,
+    FrameHeader, HEADER_LEN, HeaderFault, Identity, KIND_FRAME, PREFIX_LEN, VERSION, check_header,
+    put_header, verifies, writer_dir,
 };
 use crate::io::{File, Fs};
+use crate::types::wire::Take;
 use bytes::Bytes;
+use std::collections::BTreeMap;
 use std::path::Path;
+
+/// Copies frames of one segment, as they are: one that is damaged stays what it was, wherever it goes.
+#[derive(Debug)]
+pub struct FrameCopier {
+    /// `None` when the segment is not there.
+    file: Option<File>,
+    identity: Identity,
+    copied: BTreeMap<u64, Bytes>,
+}
+
+impl FrameCopier {
+    /// Opens a segment. One that is not there has no frames.
+    ///
+    /// # Errors
+    /// It cannot be opened.
+    pub fn open(fs: &Fs, wal_dir: &Path, identity: Identity) -> Result<FrameCopier, WalError> {
+        let file = match fs.open_read(&identity.path(wal_dir)) {
+            Ok(file) => Some(file),
+            Err(error) if error.is_not_found() => None,
+            Err(error) => return Err(error.into()),
+        };
+        Ok(FrameCopier { file, identity, copied: BTreeMap::new() })
+    }
+
+    /// Copies the frame that the log names and, where they are whole, those before it that define its series.
+    ///
+    /// # Errors
+    /// The segment cannot be read.
+    pub fn copy(&mut self, offset: u64, len: u32) -> Result<(), WalError> {
+        let mut next = Some((offset, len));
+        while let Some((offset, len)) = next.take()
+            && !self.copied.contains_key(&offset)
+            && let Some(bytes) = self.read(offset, len)?
+        {
+            if let Some(header) = FrameHeader::take(&bytes)
+                && header.chain < offset
+                && header.chain != 0
+            {
+                next = self.frame_len(header.chain)?.map(|len| (header.chain, len));
+            }
+            self.copied.insert(offset, bytes);
+        }
+        Ok(())
+    }
+
+    /// Everything that was copied, by offset.
+    pub fn finish(self) -> Vec<(u64, Bytes)> {
+        self.copied.into_iter().collect()
+    }
+
+    /// The length of the frame at an offset that a frame names, if a whole one is there.
+    fn frame_len(&self, offset: u64) -> Result<Option<u32>, WalError> {
+        let Some(prefix) = self.read(offset, PREFIX_LEN as u32)? else { return Ok(None) };
+        let mut take = Take(&prefix);
+        let (_, kind, len) = (take.u32(), take.slice(KIND_FRAME.len()), take.u32());
+        let Some(len) = len.filter(|_| kind == Some(&KIND_FRAME)) else { return Ok(None) };
+        let frame = self.read(offset, len)?;
+        Ok(frame.filter(|frame| is_frame(&self.identity, offset, frame)).map(|_| len))
+    }
+
+    /// So many bytes; `None` when the segment does not have them.
+    fn read(&self, offset: u64, len: u32) -> Result<Option<Bytes>, WalError> {
+        let Some(file) = &self.file else { return Ok(None) };
+        let (end, len_of) = (offset.checked_add(u64::from(len)), file.len()?);
+        if end.is_none_or(|end| end > len_of) {
+            return Ok(None);
+        }
+        let mut bytes = vec![0; len as usize];
+        file.read_exact_at(&mut bytes, offset)?;
+        Ok(Some(bytes.into()))
+    }
+}
+
+/// True when the bytes are a whole frame that belongs at this offset of the segment.
+pub fn is_frame(identity: &Identity, offset: u64, bytes: &[u8]) -> bool {
+    bytes.get(4..8) == Some(&KIND_FRAME)
+        && verifies(bytes, identity.seed(), offset)
+        && FrameHeader::take(bytes).is_some()
+}
 
 /// Writes carried frames to where they were, so that readers need segments only, and makes them durable. A file that is
 /// missing is created, and one that was cut short is lengthened. Doing it again changes nothing.

@@ -451,13 +451,15 @@ impl<'a> Bench<'a> {
     /// Reads in the log what has become of everything that was sent.
     fn learn(&mut self, is_partial: bool) {
         let log = self.dir.join("wal").join("txnlog");
+        let identity = std::fs::read(self.dir.join("identity")).unwrap();
+        let uuid: [u8; 16] = identity[12..28].try_into().unwrap();
         let status = self.engine.as_ref().map(|engine| engine.source().table_status());
         let status = status.unwrap_or_default();
         for (name, life) in &mut self.lives {
             let status = status.iter().find(|status| *status.name == **name);
             life.id = life.id.or(status.map(|status| status.id));
             let Some(id) = life.id else { continue };
-            let all = sequencer::transactions(&Fs::real(), &log, id).unwrap();
+            let all = sequencer::transactions(&Fs::real(), &log, &uuid, id).unwrap();
             let upto = status.map_or(u64::MAX, |status| status.seq_txn.0);
             let known = life.seen;
             for txn in all.iter().filter(|t| t.seq_txn.0 > known && t.seq_txn.0 <= upto) {

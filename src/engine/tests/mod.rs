@@ -10,5 +10,6 @@ mod planted;
 mod retention;
 mod rows;
 mod seeds;
+mod shelf;
 mod trouble;
 mod world;

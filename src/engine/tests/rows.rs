@@ -3,22 +3,25 @@
 //! Where the row refuses the start, the check must say so too, and the server must start after a repair unless only a newer release
 //! helps.
 
+use crate::apply::ErrorTag;
 use crate::clock::Clock;
 use crate::codec::Precision;
 use crate::engine::steps::{Actor, Steps};
 use crate::engine::{DEFAULT_DATABASE, EngineConfig, OpenError, Origin, Session, check, repair};
 use crate::io::Fs;
-use crate::sequencer::{self, Durability, Frame};
+use crate::sequencer::{self, Change, Durability, Frame, Progress, Receipt};
+use crate::types::TableId;
 use bytes::BytesMut;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::task::{Context, Waker};
+use std::time::Duration;
 
 /// A data directory on the machine's own disk.
-struct Bed {
+pub(super) struct Bed {
     folder: tempfile::TempDir,
-    config: EngineConfig,
+    pub(super) config: EngineConfig,
 }
 
 /// What becomes of a start.
@@ -45,7 +48,7 @@ struct Row {
 }
 
 impl Bed {
-    fn new(carry_bytes: usize) -> Bed {
+    pub(super) fn new(carry_bytes: usize) -> Bed {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let mut config = EngineConfig::new(folder.path());
         config.wal.carry_bytes = carry_bytes;
@@ -55,26 +58,29 @@ impl Bed {
         Bed { folder, config }
     }
 
-    fn dir(&self) -> &Path {
+    pub(super) fn dir(&self) -> &Path {
         self.folder.path()
     }
 
-    fn open(&self) -> Result<Steps, OpenError> {
+    pub(super) fn open(&self) -> Result<Steps, OpenError> {
         Steps::open(self.config.clone(), Fs::real(), Clock::manual(1_700_000_000_000_000_000))
     }
 
     /// A life of the server that ends with a kill.
     fn life(self, work: impl FnOnce(&mut Life)) -> Bed {
-        let steps = self.open().expect("a sound folder");
-        let origin = Origin { peer: "test".into(), precision: Precision::Nanosecond };
-        let session = steps.engine().session(DEFAULT_DATABASE.into(), origin);
-        let mut life = Life { steps, session };
-        work(&mut life);
+        work(&mut self.begin());
         self
     }
 
+    /// A start, and a client.
+    pub(super) fn begin(&self) -> Life {
+        let steps = self.open().expect("a sound folder");
+        let session = client(&steps);
+        Life { steps, session }
+    }
+
     /// The file and the bytes of the n-th frame of a table.
-    fn frame(&self, table: &str, n: usize) -> (PathBuf, Range<usize>) {
+    pub(super) fn frame(&self, table: &str, n: usize) -> (PathBuf, Range<usize>) {
         let uuid =
             *std::fs::read(self.dir().join("identity")).unwrap()[12..].first_chunk().unwrap();
         let log =
@@ -99,6 +105,13 @@ impl Bed {
         newest(&self.dir().join("wal/txnlog"))
     }
 
+    /// The only shelf.
+    fn shelf(&self) -> PathBuf {
+        let files = std::fs::read_dir(self.dir().join("wal/txnlog")).expect("the log");
+        let mut paths = files.map(|entry| entry.unwrap().path());
+        paths.find(|path| sequencer::ShelfFile::is_at(path)).expect("a shelf")
+    }
+
     fn identity(&self) -> PathBuf {
         self.dir().join("identity")
     }
@@ -115,6 +128,11 @@ impl Bed {
     }
 }
 
+fn client(steps: &Steps) -> Session {
+    let origin = Origin { peer: "test".into(), precision: Precision::Nanosecond };
+    steps.engine().session(DEFAULT_DATABASE.into(), origin)
+}
+
 /// The file whose name comes last.
 fn newest(folder: &Path) -> PathBuf {
     let files = std::fs::read_dir(folder).expect("a folder").map(|entry| entry.unwrap().path());
@@ -128,7 +146,7 @@ fn edit(path: &Path, change: impl FnOnce(&mut Vec<u8>)) {
     std::fs::write(path, bytes).expect("the file");
 }
 
-fn flip(path: &Path, at: usize) {
+pub(super) fn flip(path: &Path, at: usize) {
     edit(path, |bytes| bytes[at] ^= 0x10);
 }
 
@@ -189,14 +207,14 @@ fn edits(path: &Path) -> Vec<usize> {
 }
 
 /// A running server with one client.
-struct Life {
-    steps: Steps,
+pub(super) struct Life {
+    pub(super) steps: Steps,
     session: Session,
 }
 
 impl Life {
     /// A row for each of the tables, one a commit, all of one series.
-    fn rows(&mut self, tables: &[&str], numbers: Range<u64>) {
+    pub(super) fn rows(&mut self, tables: &[&str], numbers: Range<u64>) {
         for n in numbers {
             let mut context = Context::from_waker(Waker::noop());
             assert!(pin!(self.session.ready()).poll(&mut context).is_ready());
@@ -209,13 +227,45 @@ impl Life {
         while self.steps.step(Actor::Worker) {}
     }
 
-    fn flush(&mut self) {
+    pub(super) fn flush(&mut self) {
         assert!(self.steps.flush());
         self.steps.step(Actor::Housekeeper);
     }
+
+    pub(super) fn id(&self, table: &str) -> TableId {
+        let tables = self.steps.engine().source().table_status();
+        tables.iter().find(|status| &*status.name == table).expect("the table").id
+    }
+
+    /// Commits a change.
+    pub(super) fn push(&mut self, change: Change) {
+        let receipt = Receipt::without_frames(Progress::new(), 1);
+        self.steps.engine().shared.sequencer.push(Receipt { change: Some(change), ..receipt });
+        while self.steps.step(Actor::Sequencer) {}
+    }
+
+    pub(super) fn suspend(&self, table: &str) {
+        let apply = &self.steps.engine().shared.apply;
+        assert!(apply.suspend(self.id(table), ErrorTag::OnRequest, "a test"));
+    }
+
+    /// The client leaves, what can be flushed is, and enough time passes for the rest to be shelved.
+    pub(super) fn keep_house(&mut self) {
+        let shared = self.steps.engine().shared.clone();
+        // Its segment would stay open.
+        self.session = client(&self.steps);
+        shared.apply.want_flush_all();
+        while self.steps.step(Actor::Worker) {}
+        shared.clock.advance(Duration::from_secs(61));
+        for _ in 0..3 {
+            shared.writers.close_idle();
+            self.steps.step(Actor::Housekeeper);
+            while self.steps.step(Actor::Sequencer) {}
+        }
+    }
 }
 
-const BOTH: &[&str] = &["a", "b"];
+pub(super) const BOTH: &[&str] = &["a", "b"];
 
 /// A kill; every commit's segment was synced.
 fn synced() -> Bed {
@@ -258,6 +308,20 @@ fn unsynced() -> Bed {
     let mut bed = Bed::new(0);
     bed.config.sequencer.durability = Durability::NoSync;
     bed.life(|life| life.rows(BOTH, 0..3))
+}
+
+/// A kill, while all that was sent to `a` after its first row lies on a shelf, and nowhere else.
+fn shelved() -> Bed {
+    let mut bed = Bed::new(0);
+    bed.config.sequencer.chunk_bytes = 1;
+    bed.life(|life| {
+        life.rows(BOTH, 0..1);
+        life.flush();
+        life.suspend("a");
+        life.rows(BOTH, 1..3);
+        life.rows(&["b"], 3..5);
+        life.keep_house();
+    })
 }
 
 const NOTHING: fn(&Bed) = |_| {};
@@ -317,6 +381,24 @@ fn segment_rows() -> Vec<Row> {
         refused("S12", carried, |bed| to_future(&bed.frame("a", 0).0), &["0.wal", "version 2", "up to 1"], None),
         refused("S13", carried, |bed| copy(&only_a().frame("a", 0).0, &bed.frame("a", 0).0), &["0.wal", "another segment"], Some((3, 3))),
         refused("S14", carried, |bed| to_folder(&bed.frame("a", 0).0), &["0.wal", "is a folder"], Some((3, 3))),
+    ]
+}
+
+#[rustfmt::skip]
+fn shelf_rows() -> Vec<Row> {
+    vec![
+        row("H1", shelved, NOTHING, Start::Whole(3, 5)),
+        refused("H2", shelved, |bed| flip(&bed.shelf(), 20), &[".shelf", "bytes 0..64"], Some((1, 5))),
+        refused("H2", shelved, |bed| cut(&bed.shelf(), 50), &[".shelf", "bytes 0..64"], Some((1, 5))),
+        refused("H2", shelved, |bed| edit(&bed.shelf(), |bytes| bytes[..8].copy_from_slice(b"HWTXNLOG")), &[".shelf", "bytes 0..64"], Some((1, 5))),
+        refused("H3", shelved, |bed| flip(&bed.shelf(), 100), &[".shelf", "bytes 64.."], Some((1, 5))),
+        refused("H3", shelved, |bed| { let shelf = bed.shelf(); cut(&shelf, *records(&shelf).last().unwrap()); }, &[".shelf", "bytes"], Some((1, 5))),
+        refused("H3", shelved, |bed| edit(&bed.shelf(), |bytes| bytes.push(0)), &[".shelf", "bytes"], Some((1, 5))),
+        refused("H4", shelved, |bed| copy(&shelved().shelf(), &bed.shelf()), &[".shelf", "another server"], Some((1, 5))),
+        refused("H4", shelved, |bed| { let shelf = bed.shelf(); std::fs::rename(&shelf, shelf.with_file_name("1-4-6.shelf")).unwrap(); }, &[".shelf", "another server"], Some((1, 5))),
+        refused("H5", shelved, |bed| to_future(&bed.shelf()), &[".shelf", "version 2", "up to 1"], None),
+        refused("H6", shelved, |bed| std::fs::remove_file(bed.shelf()).unwrap(), &["table \"a\"", "neither in parts nor in the WAL"], Some((1, 5))),
+        refused("H7", shelved, |bed| to_folder(&bed.shelf()), &[".shelf", "is a folder"], Some((1, 5))),
     ]
 }
 
@@ -431,7 +513,7 @@ fn identity_rows() -> Vec<Row> {
 }
 
 /// What a start makes of the folder, said in the words of a row.
-fn start(bed: &Bed) -> Result<(u64, u64, Vec<String>), String> {
+pub(super) fn start(bed: &Bed) -> Result<(u64, u64, Vec<String>), String> {
     let mut steps = bed.open().map_err(|error| error.to_string())?;
     while steps.step(Actor::Worker) {}
     let rows = |table: &str| {
@@ -539,6 +621,11 @@ fn every_row_of_the_segments_table_holds() {
 #[test]
 fn every_row_of_the_logs_table_holds() {
     hold_all(log_rows());
+}
+
+#[test]
+fn every_row_of_the_shelves_table_holds() {
+    hold_all(shelf_rows());
 }
 
 #[test]
