@@ -16,13 +16,14 @@ pub fn inspect(fs: &Fs, path: &Path) -> Result<Dump, IoError> {
     let is_below = |folder: &str| path.parent().is_some_and(|p| p.ends_with(folder));
     Ok(match bytes.first_chunk::<8>() {
         Some(b"HWSEGMNT") => wal::inspect(&bytes, path, server_of(fs, path)),
-        Some(b"HWTXNLOG") => sequencer::inspect(&bytes, path),
+        Some(b"HWTXNLOG" | b"HWTSHELF") => sequencer::inspect(&bytes, path),
         Some(b"HWCATLOG") => storage::inspect_catalog(&bytes, path),
         Some(b"HWIDENT\0") => Identity::inspect(&bytes),
         Some([b'P', b'A', b'R', b'1', ..]) => storage::inspect_part(fs, path),
         _ if name == "identity" => Identity::inspect(&bytes),
         _ if name.ends_with(".wal") => wal::inspect(&bytes, path, server_of(fs, path)),
         _ if name.ends_with(".parquet") => storage::inspect_part(fs, path),
+        _ if name.ends_with(".shelf") => sequencer::inspect(&bytes, path),
         _ if name.ends_with(".log") && is_below("txnlog") => sequencer::inspect(&bytes, path),
         _ if name.ends_with(".log") && is_below("catalog") => {
             storage::inspect_catalog(&bytes, path)

@@ -1,18 +1,21 @@
-//! A chunk of the log for people: every record that verifies, and the bytes between them that do not.
+//! A chunk of the log or a shelf for people: every record that verifies, and the bytes between them that do not.
 
 use super::format::{
-    ChunkHeader, HEADER_BYTES, RecordKind, RecordView, Seed, next_record, read_record,
+    ChunkHeader, HEADER_BYTES, MAGIC, RecordKind, RecordView, SHELF_MAGIC, Seed, next_record,
+    read_record,
 };
 use super::record::{Batch, decode_checkpoint};
-use super::{Frame, LogError, LogState, TxnKind};
+use super::{Frame, LogError, LogState, ShelfFile, TxnKind};
 use crate::types::Dump;
 use bytes::Bytes;
 use std::path::Path;
 
-/// Prints the bytes of a chunk.
+/// Prints the bytes of a chunk or a shelf.
 pub fn inspect(bytes: &[u8], path: &Path) -> Dump {
     let mut dump = Dump::default();
-    let header = match ChunkHeader::decode(bytes, path) {
+    let is_shelf = bytes.starts_with(SHELF_MAGIC) || ShelfFile::is_at(path);
+    let magic = if is_shelf { SHELF_MAGIC } else { MAGIC };
+    let header = match ChunkHeader::decode_as(magic, bytes, path) {
         Ok(header) => header,
         Err(LogError::Damaged { from, to, what, .. }) => {
             dump.damaged(from, to.min(bytes.len() as u64), what);
@@ -23,21 +26,39 @@ pub fn inspect(bytes: &[u8], path: &Path) -> Dump {
             return dump;
         }
     };
+    if is_shelf {
+        dump.line(format!(
+            "shelf of table {}, version 1, server {}, transactions {} to {}",
+            header.chunk,
+            uuid::Uuid::from_bytes(header.uuid),
+            header.ordinal,
+            header.epoch
+        ));
+        let table = u32::try_from(header.chunk).unwrap_or(u32::MAX);
+        records(bytes, &header, Seed::of_shelf(&header.uuid, table, header.ordinal), 1, &mut dump);
+        return dump;
+    }
     dump.line(format!(
         "transaction log, chunk {}, version 1, server {}, start {}, durability {}, first record {}, created at {}",
         header.chunk, uuid::Uuid::from_bytes(header.uuid), header.epoch, header.durability.name(),
         header.ordinal, header.created,
     ));
     let seed = Seed::new(&header.uuid, header.chunk);
+    records(bytes, &header, seed, header.ordinal, &mut dump);
+    dump
+}
+
+/// Prints everything behind the header.
+fn records(bytes: &[u8], header: &ChunkHeader, seed: Seed, first: u64, dump: &mut Dump) {
     let shared = Bytes::copy_from_slice(bytes);
-    let (mut at, mut ordinal) = (HEADER_BYTES, header.ordinal);
+    let (mut at, mut ordinal) = (HEADER_BYTES, first);
     while at < bytes.len() {
         if let Some(view) = read_record(&shared, at, seed) {
             if view.header.ordinal != ordinal {
                 let what = format!("record {} stands where {ordinal} belongs", view.header.ordinal);
                 dump.damaged(at as u64, view.end as u64, what);
             }
-            record(at, &view, &shared, &header, &mut dump);
+            record(at, &view, &shared, header, dump);
             (at, ordinal) = (view.end, view.header.ordinal + 1);
         } else if bytes[at..].iter().all(|byte| *byte == 0) {
             dump.line(format!("{at:>10}  {} bytes reserved and not used", bytes.len() - at));
@@ -55,7 +76,6 @@ pub fn inspect(bytes: &[u8], path: &Path) -> Dump {
             at = to;
         }
     }
-    dump
 }
 
 fn record(at: usize, view: &RecordView<'_>, bytes: &Bytes, chunk: &ChunkHeader, dump: &mut Dump) {
@@ -114,7 +134,7 @@ fn record(at: usize, view: &RecordView<'_>, bytes: &Bytes, chunk: &ChunkHeader, 
                 ));
             }
         }
-        RecordKind::Seal => dump.line(format!("{at:>10}  record {number}: seal of a clean stop")),
+        RecordKind::Seal => dump.line(format!("{at:>10}  record {number}: seal: nothing follows")),
     }
 }
 

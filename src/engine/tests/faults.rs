@@ -1,5 +1,6 @@
 //! One short history that touches every kind of file operation, with each fault at each operation of it.
 
+use super::model::DOOMED;
 use super::world::{Outcome, World};
 use crate::engine::steps::Actor;
 use crate::io::sim::{Ended, Fault, FaultKind, Moment};
@@ -52,8 +53,16 @@ fn work(world: &mut World) {
             world.step(Actor::Worker);
         }
         world.step(Actor::Compaction);
-        if round == 1 {
-            world.drop_doomed();
+        match round {
+            0 => suspend(world),
+            1 => world.drop_doomed(),
+            _ => {
+                // What waits for the suspended table is shelved, then put back.
+                world.clock.advance(Duration::from_secs(61));
+                world.step(Actor::Housekeeper);
+                world.resume();
+                while world.step(Actor::Worker) {}
+            }
         }
         world.clock.advance(Duration::from_secs(3));
         world.step(Actor::Ticker);
@@ -64,6 +73,15 @@ fn work(world: &mut World) {
     world.step(Actor::Housekeeper);
     world.step(Actor::Sequencer);
     world.step(Actor::Housekeeper);
+}
+
+/// Stops a table that nobody drops.
+fn suspend(world: &mut World) {
+    let tables = world.steps().engine().shared.apply.tables();
+    let mut defs = tables.iter().map(|table| table.store.load().schema.def().clone());
+    if let Some(def) = defs.find(|def| &*def.name != DOOMED) {
+        world.suspend(def.id);
+    }
 }
 
 /// After everything, on a sound disk: nothing promised is lost, nothing is there twice, reports add up, nobody had to help.

@@ -1,12 +1,14 @@
 //! A simulated server with its clients: lives that end by any means, and what must hold after each.
 
 use super::model::{self, DOOMED, Model, Sent};
+use crate::apply::ErrorTag;
 use crate::clock::Clock;
 use crate::codec::Precision;
 use crate::engine::steps::{Actor, Steps};
 use crate::engine::{DEFAULT_DATABASE, EngineConfig, OpenError, Origin, Session};
 use crate::io::sim::{Ended, Fault, Rng, SimDisk};
 use crate::sequencer::{Change, Durability, Progress, Receipt};
+use crate::types::TableId;
 use bytes::BytesMut;
 use std::collections::{BTreeMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -230,6 +232,7 @@ impl World {
     }
 
     fn drain(&mut self) -> Result<(), String> {
+        self.resume();
         let (mut counts, mut pauses) = ([0; 3], PAUSES);
         for _ in 0..DRAIN_STEPS_MAX {
             let busy = [Actor::Sequencer, Actor::Worker, Actor::Compaction];
@@ -245,6 +248,7 @@ impl World {
                 }
                 // What failed and may pass is tried again after a pause.
                 pauses -= 1;
+                self.resume();
                 self.clock.advance(PAUSE);
             }
         }
@@ -338,7 +342,8 @@ impl World {
             94 => self.steps().engine().shared.writers.close_idle(),
             95 => self.leave(),
             96 => self.drop_doomed(),
-            97 => self.clock.step_wall((self.rng.below(200) as i64 - 100) * 60_000_000_000),
+            97 => self.suspend_or_resume(),
+            98 => self.clock.step_wall((self.rng.below(200) as i64 - 100) * 60_000_000_000),
             _ => self.clock.advance(Duration::from_millis(500 + self.rng.below(3000))),
         }
     }
@@ -435,6 +440,33 @@ impl World {
     pub(super) fn flush(&mut self) {
         let apply = self.steps().engine().shared.apply.clone();
         now_or_later(apply.flush_all());
+    }
+
+    /// Somebody stops a table, or lets those go on that are stopped.
+    pub(super) fn suspend_or_resume(&mut self) {
+        let tables = self.steps().engine().shared.apply.tables();
+        if tables.is_empty() || tables.iter().any(|table| table.progress.is_suspended()) {
+            self.resume();
+        } else {
+            let table = &tables[self.rng.below(tables.len() as u64) as usize];
+            self.suspend(table.store.load().schema.def().id);
+        }
+        // Long enough for what waits to be shelved.
+        self.clock.advance(Duration::from_secs(self.rng.below(2) * 61));
+    }
+
+    pub(super) fn suspend(&mut self, table: TableId) {
+        self.steps().engine().shared.apply.suspend(table, ErrorTag::OnRequest, "somebody");
+    }
+
+    /// Lets every table go on that somebody stopped. One whose frames cannot be put back stays where it is.
+    pub(super) fn resume(&mut self) {
+        let shared = self.steps().engine().shared.clone();
+        for table in shared.apply.tables() {
+            if table.progress.trouble().is_some_and(|trouble| trouble.is_requested) {
+                drop(shared.resume_table(table.store.load().schema.def().id, None));
+            }
+        }
     }
 
     pub(super) fn drop_doomed(&mut self) {
