@@ -46,6 +46,10 @@ pub(crate) enum Bug {
     SyncRetried,
     /// A write of the log that failed half-way counts.
     ShortWriteIgnored,
+    /// Segments are released before the shelf with their frames is written.
+    ReleasedBeforeShelf,
+    /// A resumed table does not get its frames back.
+    ShelfNotRestored,
 }
 
 #[cfg(test)]
@@ -69,7 +73,7 @@ pub(crate) const fn is_planted(_: Bug) -> bool {
 #[cfg(test)]
 impl Bug {
     /// All of them.
-    pub(crate) const ALL: [Bug; 20] = [
+    pub(crate) const ALL: [Bug; 22] = [
         Bug::AckBeforeLogSync,
         Bug::AckBeforeWrite,
         Bug::AckBeforeSegmentSync,
@@ -90,6 +94,8 @@ impl Bug {
         Bug::CarriedPurgedEarly,
         Bug::SyncRetried,
         Bug::ShortWriteIgnored,
+        Bug::ReleasedBeforeShelf,
+        Bug::ShelfNotRestored,
     ];
 
     /// Plants it in this thread while `work` runs.

@@ -8,6 +8,7 @@ use crate::metrics;
 use crate::storage::{Edit, Part, PartId, Snapshot, StorageError, merge_parts};
 use crate::types::PartitionKey;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The parts of one partition that should become one; `None` when nothing is due.
 fn due(table: &ApplyTable, shared: &Shared) -> Option<Vec<Arc<Part>>> {
@@ -38,6 +39,38 @@ fn is_closed(snapshot: &Snapshot, partition: PartitionKey, now: i64) -> bool {
     let end = snapshot.schema.def().partition_by.range(partition).1;
     let has_ended = end <= now || snapshot.parts.iter().any(|part| part.meta().max_time >= end);
     has_ended && !snapshot.tails().any(|tail| tail.partitions().contains_key(&partition))
+}
+
+/// How fast a merge may go.
+struct Pace {
+    begun: Duration,
+    /// `None` where there is no limit.
+    per_row: Option<Duration>,
+}
+
+impl Pace {
+    fn of(parts: &[Arc<Part>], shared: &Shared) -> Pace {
+        let sum = |of: fn(&Part) -> u64| parts.iter().map(|part| of(part)).sum::<u64>() as f64;
+        let (bytes, rows) = (sum(|part| part.meta().bytes), sum(|part| part.meta().rows));
+        let limit = shared.config.compaction.bytes_per_s;
+        let per_row = Duration::from_secs_f64(bytes / rows.max(1.0) / limit.max(1) as f64);
+        Pace { begun: shared.clock.monotonic(), per_row: (limit > 0).then_some(per_row) }
+    }
+
+    /// Waits until so many rows may have been merged. True when the pool stops.
+    fn keep(&self, rows: u64, shared: &Shared) -> bool {
+        let Some(per_row) = self.per_row else { return false };
+        let end = self.begun + per_row.mul_f64(rows as f64);
+        loop {
+            let left = end.saturating_sub(shared.clock.monotonic());
+            if left.is_zero() {
+                return false;
+            }
+            if shared.scheduler.rest(left) {
+                return true;
+            }
+        }
+    }
 }
 
 impl Shared {
@@ -95,7 +128,9 @@ fn merge(
     // As of `flushed_txn`, as the catalog has it: after a kill, parts must not lack what a later transaction takes away.
     let catalogued = lock(&table.publication).catalogued.clone();
     let schema = catalogued.expect("the catalog has a table that has parts");
-    let meta = merge_parts(store.dir(), &schema, parts, is_stopping)?;
+    let pace = Pace::of(parts, shared);
+    let is_stopping = |rows| is_stopping() || pace.keep(rows, shared);
+    let meta = merge_parts(store.dir(), &schema, parts, &is_stopping)?;
     shared.written.compacted(meta.rows);
     let remove: Vec<PartId> = parts.iter().map(|part| part.meta().id).collect();
     let merged = Arc::new(Part::new(store.dir(), meta.clone()));

@@ -50,6 +50,8 @@ pub struct CompactionConfig {
     pub close_after_ms: u64,
     /// Merges at the same time; 0 switches compaction off.
     pub jobs_max: usize,
+    /// Bytes of parts that one merge reads in a second at most; 0 for no limit.
+    pub bytes_per_s: u64,
 }
 
 impl CompactionConfig {
@@ -85,6 +87,7 @@ impl Default for CompactionConfig {
             part_bytes_max: 512 << 20,
             close_after_ms: 600_000,
             jobs_max: 1,
+            bytes_per_s: 0,
         }
     }
 }

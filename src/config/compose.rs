@@ -88,6 +88,7 @@ impl Settings {
                 part_bytes_max: self.apply.compaction_part_bytes,
                 close_after_ms: self.apply.compaction_close_after_ms,
                 jobs_max: self.apply.compaction_jobs,
+                bytes_per_s: self.apply.compaction_bytes_per_s,
             },
             ..ApplyConfig::default()
         }

@@ -265,6 +265,8 @@ sections! {
         compaction_close_after_ms: u64 = CompactionConfig::default().close_after_ms,
         /// Merges at a time; 0 switches compaction off.
         compaction_jobs: usize = CompactionConfig::default().jobs_max,
+        /// Bytes of parts that a merge reads in a second at most, for disks that others share; 0 for no limit.
+        compaction_bytes_per_s: u64 = CompactionConfig::default().bytes_per_s,
     }
 
     /// Flush reports: who wrote how much, to `write_reports`, metrics and log.

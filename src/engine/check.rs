@@ -296,7 +296,9 @@ impl CheckReport {
             let rows = after.filter_map(|txn| txn.kind.frame()).map(|f| u64::from(f.rows));
             let lost = format!(
                 "all of table {:?} that is not in parts, up to transaction {}: the missing transactions, and {} rows of others",
-                gap.name, gap.last, rows.sum::<u64>()
+                gap.name,
+                gap.last,
+                rows.sum::<u64>()
             );
             let error = gap.error(&log_dir(dir));
             self.add(error, way_on, Mend::GiveUp(gap.table, gap.last)).lost.push(lost);

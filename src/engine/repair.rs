@@ -163,7 +163,9 @@ impl Repair<'_> {
                     true => Edit::Flush { table, parts: Vec::new(), flushed_txn },
                     false => Edit::Drop(table),
                 });
-                self.say(format!("gave up what was not in parts of table {table} up to transaction {flushed_txn}"));
+                self.say(format!(
+                    "gave up what was not in parts of table {table} up to transaction {flushed_txn}"
+                ));
             }
             catalog.commit(edits)?;
             catalog.seal()?;

@@ -5,6 +5,7 @@ use super::layout::log_dir;
 use super::open::Shared;
 use crate::apply::ResumeError;
 use crate::metrics;
+use crate::planted::{Bug, is_planted};
 use crate::sequencer::{self, Committed, LogError, ShelfFile};
 use crate::types::{SegmentId, SeqTxn, TableId, WriterId};
 use crate::wal::{self, FrameCopier, WalError};
@@ -122,6 +123,9 @@ impl Shared {
         if !is_all || !waiting.iter().zip(before.0 + 1..).all(is_next) {
             return Err(ShelfError::NotInLog(table));
         }
+        if is_planted(Bug::ReleasedBeforeShelf) {
+            self.apply.shelved(table, through);
+        }
         let mut rest = waiting.as_slice();
         while !rest.is_empty() {
             let (some, others) = rest.split_at(shelf_len(rest));
@@ -173,7 +177,7 @@ impl Shared {
             let shelf = sequencer::read_shelf(&self.fs, file, &self.identity.uuid)?;
             for ((writer, segment), frames) in &shelf.carried {
                 // A segment of this life that is there has all that was ever written to it.
-                if !ledger.contains(&(*writer, *segment)) {
+                if !ledger.contains(&(*writer, *segment)) && !is_planted(Bug::ShelfNotRestored) {
                     let identity = self.identity.segment(*writer, *segment);
                     let epoch = self.identity.epoch;
                     wal::restore(&self.fs, &self.wal_dir, &identity, epoch, frames)?;

@@ -5,8 +5,8 @@ use super::format::{
 };
 use super::log::{chunk_numbers, chunk_path};
 use super::purge::ChunkUse;
-use super::shelf::{ShelfFile, joined, read_shelf, shelf_files};
 use super::record::{Batch, decode_checkpoint};
+use super::shelf::{ShelfFile, joined, read_shelf, shelf_files};
 use super::{Committed, Durability, Frame, LogError, LogState};
 use crate::io::Fs;
 use crate::types::{SegmentId, SeqTxn, TableId, WriterId};

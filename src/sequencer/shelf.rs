@@ -132,9 +132,7 @@ fn batches(transactions: &[Committed], carried: CarriedFrames) -> Vec<Batch> {
         batches.last_mut().expect("pushed just above").transactions.push(txn.clone());
     }
     let carried = carried.into_iter().flat_map(|((writer, segment), frames)| {
-        frames
-            .into_iter()
-            .map(move |(offset, bytes)| Carried { writer, segment, offset, bytes })
+        frames.into_iter().map(move |(offset, bytes)| Carried { writer, segment, offset, bytes })
     });
     batches.push(Batch { carried: carried.collect(), ..Batch::default() });
     batches
@@ -178,8 +176,7 @@ pub fn read_shelf(fs: &Fs, file: &ShelfFile, uuid: &[u8; 16]) -> Result<Shelf, L
     loop {
         // Row H3: a shelf is written before it has its name, so that nothing of it is a torn write.
         let record = read_record(&bytes, at, seed).filter(|r| r.header.ordinal == ordinal);
-        let record =
-            record.ok_or_else(|| damaged(at, bytes.len(), "a record does not verify"))?;
+        let record = record.ok_or_else(|| damaged(at, bytes.len(), "a record does not verify"))?;
         match record.header.kind {
             RecordKind::Batch => {
                 let batch = Batch::decode(record.body, &bytes)
@@ -198,13 +195,16 @@ pub fn read_shelf(fs: &Fs, file: &ShelfFile, uuid: &[u8; 16]) -> Result<Shelf, L
         }
         (at, ordinal) = (record.end, ordinal + 1);
     }
-    let is_next = |(txn, number): (&Committed, u64)| {
-        txn.seq_txn.0 == number && txn.table == file.table
-    };
+    let is_next =
+        |(txn, number): (&Committed, u64)| txn.seq_txn.0 == number && txn.table == file.table;
     let is_whole = shelf.transactions.iter().zip(file.first.0..).all(is_next)
         && shelf.transactions.last().is_some_and(|last| last.seq_txn == file.last);
     if !is_whole {
-        return Err(damaged(HEADER_BYTES, bytes.len(), "the transactions are not those of its name"));
+        return Err(damaged(
+            HEADER_BYTES,
+            bytes.len(),
+            "the transactions are not those of its name",
+        ));
     }
     shelf.file.segments = shelf.carried.keys().copied().collect();
     Ok(shelf)

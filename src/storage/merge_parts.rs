@@ -20,7 +20,7 @@ const BATCH_ROWS: u64 = 1 << 13;
 
 /// Writes the rows of `parts`, neighbours of one partition in order of their transactions and under one rule for duplicates, as that
 /// rule leaves them, as one part of the next level. Memory is bounded, whatever their number and size. `is_stopping` is asked
-/// between batches.
+/// between batches, and told how many rows were written.
 ///
 /// On return the file and its name are durable; it counts once the catalog has exchanged the parts for it.
 ///
@@ -33,7 +33,7 @@ pub fn merge_parts(
     dir: &Arc<TableDir>,
     schema: &Arc<TableSchema>,
     parts: &[Arc<Part>],
-    is_stopping: &dyn Fn() -> bool,
+    is_stopping: &dyn Fn(u64) -> bool,
 ) -> Result<PartMeta, StorageError> {
     let ids: Vec<PartId> = parts.iter().map(|p| p.meta().id).collect();
     let is_next = |a: &PartId, b: &PartId| a.partition == b.partition && a.last_txn < b.first_txn;
@@ -58,8 +58,9 @@ pub fn merge_parts(
     let mut writer = PartWriter::create(dir, schema, &present, id, PartSync::Own)?;
     let mut merge = Merge::new(&readers.iter().map(PartReader::times).collect::<Vec<_>>());
     let mut spans: Vec<Span> = Vec::new();
+    let mut written = 0;
     loop {
-        if is_stopping() {
+        if is_stopping(written) {
             return Err(StorageError::Stopped);
         }
         let times: Vec<&[i64]> = readers.iter().map(PartReader::times).collect();
@@ -77,6 +78,7 @@ pub fn merge_parts(
         if rows == 0 {
             return writer.finish();
         }
+        written += rows as u64;
         writer.write(&times, &spans, |column| {
             let sources = readers.iter().map(|r| r.evolved(schema.shape(), column));
             Ok(ColumnRows { sources: sources.collect::<Result<_, StorageError>>()?, spans: &spans })
@@ -94,17 +96,19 @@ pub(super) fn write_resolved(
     schema: &Arc<TableSchema>,
     sources: Vec<Source>,
     present: &[ColumnId],
-    is_stopping: &dyn Fn() -> bool,
+    is_stopping: &dyn Fn(u64) -> bool,
 ) -> Result<PartMeta, StorageError> {
     let mut rows = Resolved::open(schema.clone(), sources, present, true)?;
+    let mut written = 0;
     while rows.advance()? {
-        if is_stopping() {
+        if is_stopping(written) {
             return Err(StorageError::Stopped);
         }
         let mut columns: HashMap<ColumnId, ColumnSources<'_>> = HashMap::new();
         for column in schema.columns().iter().filter(|c| present.contains(&c.id)) {
             columns.insert(column.id, rows.column(column)?);
         }
+        written += rows.spans().iter().map(|span| span.len as u64).sum::<u64>();
         writer.write(&rows.times(), rows.spans(), |column| {
             let (sources, spans) = &columns[&column.id];
             Ok(ColumnRows { sources: sources.clone(), spans })

@@ -235,7 +235,7 @@ proptest! {
                 (cut[0]..cut[1]).map(|n| run_of(&commits[n], &series, n as u64 + 1)).collect();
             parts.push(write(&dir, &runs, &series));
         }
-        let meta = merge_parts(&dir, &schema(), &parts, &|| false).unwrap();
+        let meta = merge_parts(&dir, &schema(), &parts, &|_| false).unwrap();
         prop_assert_eq!(&meta.columns, &whole.meta().columns);
         prop_assert_eq!(meta.rows, expect.len() as u64);
         prop_assert_eq!((meta.min_time, meta.max_time), (expect[0].time, expect[expect.len() - 1].time));
@@ -305,7 +305,7 @@ fn a_part_of_two_row_groups_with_many_distinct_tags_and_values_reads_back() {
     let whole = write(&dir, &runs, &series);
     assert!(read_part(&whole.path()) == model);
     let parts = [write(&dir, &runs[..1], &series), write(&dir, &runs[1..], &series)];
-    let merged = merge_parts(&dir, &schema(), &parts, &|| false).unwrap();
+    let merged = merge_parts(&dir, &schema(), &parts, &|_| false).unwrap();
     assert_eq!((merged.rows, merged.id.level), (1_100_000, 1));
     assert!(read_part(&dir.part_path(&merged.id)) == model);
     let footer = footer(&dir.part_path(&merged.id));
@@ -379,7 +379,7 @@ fn a_part_that_is_not_whole_is_refused_and_an_unfinished_one_leaves_nothing() {
     let run = run_of(&[Row { integer: Some(1), ..Row::default() }], &series, 1);
     let part = write(&dir, &[run], &series);
     let merge = |is_stopping: bool| {
-        merge_parts(&dir, &schema(), std::slice::from_ref(&part), &|| is_stopping)
+        merge_parts(&dir, &schema(), std::slice::from_ref(&part), &|_| is_stopping)
     };
     let folder = part.path().parent().unwrap().to_owned();
     assert!(matches!(merge(true), Err(StorageError::Stopped)));

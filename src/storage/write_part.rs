@@ -47,7 +47,7 @@ pub fn write_part(
     if *schema.shape().rule(id.first_txn).1 != Dedup::Append {
         let source = |run: &Arc<Run>| Source::Run(run.clone(), series.clone());
         let sources = runs.iter().map(source).collect();
-        return write_resolved(writer, schema, sources, &present, &|| false);
+        return write_resolved(writer, schema, sources, &present, &|_| false);
     }
     let times: Vec<&[i64]> = runs.iter().map(|r| r.time()).collect();
     let codes: Vec<&[u32]> = runs.iter().map(|r| r.series()).collect();

@@ -114,6 +114,30 @@ fn a_flush_of_definitions_alone_moves_the_watermark() {
 }
 
 #[test]
+fn a_merge_reads_no_more_bytes_a_second_than_it_may() {
+    let compaction = CompactionConfig { fan_in: 2, bytes_per_s: 1, ..CompactionConfig::default() };
+    let mut lab = Lab::new(ApplyConfig { compaction, ..quiet() });
+    let table = lab.create(1);
+    let bytes: u64 = (0..2)
+        .map(|_| {
+            lab.write(table, 0);
+            let snapshot = lab.flush(table);
+            snapshot.parts.last().expect("a part").meta().bytes
+        })
+        .sum();
+    // The merge waits for this clock.
+    let mut seconds = 0;
+    while lab.pool().is_compacting() {
+        lab.clock.advance(Duration::from_secs(1));
+        seconds += 1;
+        std::thread::sleep(Duration::from_micros(100));
+    }
+    assert!(seconds >= bytes, "{bytes} bytes in {seconds} seconds");
+    check_whole(&lab.snapshot(table));
+    assert_eq!(lab.snapshot(table).parts.len(), 1);
+}
+
+#[test]
 fn compaction_keeps_the_rows_and_leaves_few_parts() {
     let compaction = CompactionConfig { fan_in: 4, ..CompactionConfig::default() };
     let mut lab = Lab::new(ApplyConfig { compaction, ..quiet() });

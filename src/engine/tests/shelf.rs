@@ -76,6 +76,7 @@ fn a_resumed_table_finds_what_was_shelved_and_the_shelves_go_once_it_is_in_parts
         life.rows(BOTH, 40..45);
         resume(&mut life, None);
         assert_eq!((rows(&life, "a"), rows(&life, "b")), (35, 37));
+        life.steps.step(Actor::Housekeeper);
         assert_eq!(held(&bed, "shelf").len(), 2, "not before they are in parts");
         life.keep_house();
         assert_eq!(held(&bed, "shelf"), Vec::<PathBuf>::new());

@@ -318,7 +318,7 @@ impl World {
 
     pub(super) fn act(&mut self, choice: u64) {
         match choice {
-            0..30 => self.send(),
+            0..28 => self.send(),
             30..50 => self.commit(),
             50..70 => {
                 self.step(Actor::Sequencer);
@@ -342,7 +342,7 @@ impl World {
             94 => self.steps().engine().shared.writers.close_idle(),
             95 => self.leave(),
             96 => self.drop_doomed(),
-            97 => self.suspend_or_resume(),
+            28 | 29 | 97 => self.suspend_or_resume(),
             98 => self.clock.step_wall((self.rng.below(200) as i64 - 100) * 60_000_000_000),
             _ => self.clock.advance(Duration::from_millis(500 + self.rng.below(3000))),
         }
@@ -451,8 +451,11 @@ impl World {
             let table = &tables[self.rng.below(tables.len() as u64) as usize];
             self.suspend(table.store.load().schema.def().id);
         }
-        // Long enough for what waits to be shelved.
-        self.clock.advance(Duration::from_secs(self.rng.below(2) * 61));
+        if self.rng.one_in(2) {
+            // What waits is shelved.
+            self.clock.advance(Duration::from_secs(61));
+            self.step(Actor::Housekeeper);
+        }
     }
 
     pub(super) fn suspend(&mut self, table: TableId) {

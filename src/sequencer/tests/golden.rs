@@ -85,3 +85,43 @@ fn the_golden_file_of_version_1_is_read() {
     assert!(state.table(TableId(2)).is_some_and(|table| table.dropped));
     assert_eq!(recovered.carried[&(WriterId(3), SegmentId(0))].len(), 2);
 }
+
+const SHELF: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/shelf-v1.shelf");
+
+/// Table 1 of the log, on a shelf, and the bytes of that.
+fn shelved() -> (tempfile::TempDir, ShelfFile, Vec<u8>) {
+    let golden = std::fs::read(FIXTURE).expect("the golden file");
+    let recovered = Bed::of(&[&golden]).recovered();
+    let is_first = |txn: &&Committed| txn.table == TableId(1);
+    let txns: Vec<Committed> = recovered.transactions.iter().filter(is_first).cloned().collect();
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let shelved = shelve(&Fs::real(), dir.path(), &UUID, &txns, recovered.carried);
+    let file = shelved.expect("room");
+    let bytes = std::fs::read(&file.path).expect("the shelf");
+    (dir, file, bytes)
+}
+
+#[test]
+fn a_shelf_is_written_as_the_golden_file_of_version_1() {
+    let (_dir, _, found) = shelved();
+    if std::fs::read(SHELF).ok().as_ref() != Some(&found) {
+        let path = std::env::temp_dir().join("a.shelf");
+        std::fs::write(&path, found).expect("a temporary file");
+        panic!("the format changed: raise its version, keep the old file, add {}", path.display());
+    }
+}
+
+#[test]
+fn the_golden_shelf_of_version_1_is_read() {
+    let (dir, file, _) = shelved();
+    std::fs::copy(SHELF, &file.path).expect("the golden file");
+    assert_eq!(shelf_files(&Fs::real(), dir.path()).expect("a folder").len(), 1);
+    let shelf = read_shelf(&Fs::real(), &file, &UUID).expect("a shelf");
+    let log = Bed::of(&[&std::fs::read(FIXTURE).expect("the golden file")]).recovered();
+    let of_one = log.transactions.iter().filter(|txn| txn.table == TableId(1));
+    assert!(shelf.transactions.iter().eq(of_one));
+    assert_eq!((shelf.carried, shelf.file), (log.carried, file));
+    let printed = inspect(&std::fs::read(SHELF).expect("the golden file"), Path::new(SHELF));
+    assert_eq!(printed.damage, []);
+    assert!(printed.lines[0].starts_with("shelf of table 1"), "{:?}", printed.lines[0]);
+}
