@@ -117,7 +117,7 @@ fn parts(c: &mut Criterion) {
     group.bench_function("write 8 runs", |b| b.iter(|| write(&runs)));
     group.bench_function("merge 8 parts", |b| {
         b.iter(|| {
-            let meta = merge_parts(&dir, &schema, &parts, &|| false).expect("a part");
+            let meta = merge_parts(&dir, &schema, &parts, &|_| false).expect("a part");
             Part::new(&dir, meta).mark_removed();
         });
     });

@@ -1,6 +1,6 @@
 //! What the promise costs: acknowledged commits against syncs of one file, `sync` against `nosync`, recovery against reading.
 //!
-//! `cargo bench --no-default-features --bench promise [-- SECONDS] [commits latency durabilities recovery]`. A server process of this build on
+//! `cargo bench --no-default-features --bench promise [-- SECONDS] [commits latency durabilities carries segments recovery]`. A server process of this build on
 //! loopback, its data beside the build (a temporary folder may be memory); every figure stands beside its yardstick, which is measured in the same
 //! run. `HEADWATER_BENCH_RECOVERY_ROWS` (4,000,000) says how many rows of the `cpu` workload a start has to replay.
 
@@ -46,6 +46,12 @@ fn main() {
     }
     if is_wanted("durabilities") {
         durabilities(folder.path(), time * 2);
+    }
+    if is_wanted("carries") {
+        carries(folder.path(), time / 2);
+    }
+    if is_wanted("segments") {
+        segments(folder.path(), time);
     }
     if is_wanted("recovery") {
         recovery(folder.path());
@@ -134,6 +140,48 @@ fn durabilities(folder: &Path, time: Duration) {
         "\ncpu workload, acknowledged lines/s: sync {sync:.0}, nosync {nosync:.0}; ratio {:.2} (median of 3; goal: at least 0.8)",
         sync / nosync
     );
+}
+
+/// Commits of several sizes: frames in the log's record, whose one sync then serves all, against frames in their segments, which are
+/// synced each for itself.
+fn carries(folder: &Path, time: Duration) {
+    println!(
+        "\nacknowledgements a second, frames carried by the log against frames in segments alone"
+    );
+    println!("{:>11} {:>7} {:>12} {:>12} {:>8}", "connections", "lines", "carried", "not", "ratio");
+    let start = |carry: &str| {
+        let carry = ("HEADWATER_WAL_CARRY_BYTES", carry);
+        Running::start_with(&folder.join(format!("carry-{}", carry.1)), &[], &[carry])
+    };
+    let (all, none) = (start("1073741824"), start("0"));
+    for connections in [1, 8, 64] {
+        for lines in [1, 8, 32, 128, 512] {
+            let text = format!("{LINE}\n").repeat(lines) + "# ack t\n";
+            let carried = ping(all.ilp, connections, time, &text);
+            let not = ping(none.ilp, connections, time, &text);
+            let ratio = carried / not;
+            println!("{connections:>11} {lines:>7} {carried:>12.0} {not:>12.0} {ratio:>7.2}x");
+        }
+    }
+}
+
+/// What it costs to begin a segment: the `cpu` workload with small segments against the default, in turn.
+fn segments(folder: &Path, time: Duration) {
+    let rate = |bytes: &str, round: u32| {
+        let dir = folder.join(format!("segments-{bytes}-{round}"));
+        let server = Running::start_with(&dir, &[], &[("HEADWATER_WAL_SEGMENT_BYTES", bytes)]);
+        let rate = load(&server, &["--duration", &format!("{}ms", time.as_millis())]);
+        drop(server);
+        drop(std::fs::remove_dir_all(&dir));
+        rate
+    };
+    println!("\ncpu workload, acknowledged lines/s by the size of segments (median of 3)");
+    for (name, bytes) in [("1 MiB", "1048576"), ("8 MiB", "8388608")] {
+        let mut ratios: Vec<f64> =
+            (0..3).map(|round| rate(bytes, round) / rate("67108864", round)).collect();
+        ratios.sort_by(f64::total_cmp);
+        println!("{name}: {:.2} of the rate of 64 MiB", ratios[1]);
+    }
 }
 
 /// From a kill to everything visible again, per byte of WAL, beside reading the same bytes with a checksum.

@@ -9,6 +9,7 @@ use crate::planted::{Bug, is_planted};
 use crate::sequencer::{self, Committed, LogError, ShelfFile};
 use crate::types::{SegmentId, SeqTxn, TableId, WriterId};
 use crate::wal::{self, FrameCopier, WalError};
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{MutexGuard, PoisonError};
 use std::time::Duration;
@@ -128,15 +129,22 @@ impl Shared {
         }
         let mut rest = waiting.as_slice();
         while !rest.is_empty() {
+            let room = self.fs.room(&self.wal_dir).map_err(LogError::from)?;
+            if room.free < self.config.wal.reserve(room) / 2 + SHELF_BYTES {
+                // Flushes and the catalog go first; segments that they release may make room.
+                return Ok(());
+            }
             let (some, others) = rest.split_at(shelf_len(rest));
             let mut copiers: BTreeMap<(WriterId, SegmentId), FrameCopier> = BTreeMap::new();
             for frame in some.iter().filter_map(|txn| txn.kind.frame()) {
                 let place = (frame.writer, frame.segment);
-                if !copiers.contains_key(&place) {
-                    let identity = self.identity.segment(frame.writer, frame.segment);
-                    copiers.insert(place, FrameCopier::open(&self.fs, &self.wal_dir, identity)?);
-                }
-                let copier = copiers.get_mut(&place).expect("inserted just above");
+                let copier = match copiers.entry(place) {
+                    Entry::Occupied(entry) => entry.into_mut(),
+                    Entry::Vacant(entry) => {
+                        let identity = self.identity.segment(frame.writer, frame.segment);
+                        entry.insert(FrameCopier::open(&self.fs, &self.wal_dir, identity)?)
+                    }
+                };
                 copier.copy(frame.offset, frame.len)?;
             }
             let carried = copiers.into_iter().map(|(place, copier)| (place, copier.finish()));

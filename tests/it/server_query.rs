@@ -1,10 +1,11 @@
 //! SQL at the edges of a server's life: right after a start, of a folder that no server runs on, and errors on the wire.
 
-use crate::server_support::{Running, reply};
+use crate::server_support::{Running, command, reply, wait_until};
 use serde_json::json;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 use tempfile::tempdir;
 
 /// Runs `headwater query` on a folder: exit code, standard output, standard error.
@@ -89,4 +90,76 @@ fn an_error_says_where_it_is_in_both_shapes() {
         assert_eq!((&exec["position"], &v3["position"]), (&json!(position), &json!(position)));
         assert_eq!(exec["error"], v3["error"]);
     }
+}
+
+fn sql(server: &Running, statement: &str) -> serde_json::Value {
+    server.get(&format!("/exec?nm=true&query={}", statement.replace(' ', "%20"))).json()
+}
+
+fn lines(table: &str, numbers: std::ops::Range<usize>) -> String {
+    numbers.map(|n| format!("{table},t={} n={n}i {n}\n", n % 7)).collect()
+}
+
+#[test]
+fn a_sender_to_a_suspended_table_waits_past_the_bound_and_nobody_else_does() {
+    let dir = tempdir().unwrap();
+    let mut bounded = command(dir.path(), &[]);
+    bounded.env("HEADWATER_APPLY_SUSPENDED_BYTES", "20000");
+    let server = Running::spawn(bounded, dir.path());
+    let mut held = server.connect();
+    held.write_all(b"held n=0i 0\n# ack first\n").unwrap();
+    assert_eq!(reply(&mut held), "ok first lines=1 rejected=0\n");
+    assert_eq!(sql(&server, "ALTER TABLE held SUSPEND WAL")["ddl"], "OK");
+
+    // Until an answer does not come.
+    held.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
+    let mut is_held = |n: usize| {
+        let text = lines("held", n * 100..(n + 1) * 100) + "# ack t\n";
+        held.write_all(text.as_bytes()).unwrap();
+        held.read(&mut [0; 100]).is_err()
+    };
+    let sent = (1..1000).find(|n| is_held(*n)).expect("it is held at some time") + 1;
+    let mut free = server.connect();
+    free.write_all((lines("free", 0..100) + "# ack free\n").as_bytes()).unwrap();
+    assert_eq!(reply(&mut free), "ok free lines=100 rejected=0\n");
+    let refused = server.post("/write?precision=ns", &[], b"held n=1i 1\n");
+    assert_eq!(refused.status, 503);
+
+    assert_eq!(sql(&server, "ALTER TABLE held RESUME WAL")["ddl"], "OK");
+    held.set_read_timeout(None).unwrap();
+    assert_eq!(reply(&mut held), "ok t lines=100 rejected=0\n");
+    assert_eq!(sql(&server, "ALTER TABLE held APPLY WAL")["ddl"], "OK");
+    let count = sql(&server, "SELECT count(*) FROM held");
+    assert_eq!(count["dataset"], json!([[1 + (sent - 1) * 100]]));
+}
+
+#[test]
+fn rows_of_a_suspended_table_lie_on_a_shelf_through_kills_and_come_back() {
+    const ROWS: usize = 100_000;
+    let dir = tempdir().unwrap();
+    let mut server = Running::start(dir.path(), &[]);
+    server.send(&lines("m", 0..10));
+    assert_eq!(sql(&server, "ALTER TABLE m SUSPEND WAL")["ddl"], "OK");
+    server.send(&lines("m", 10..ROWS));
+    let shelved = "headwater_wal_shelf_files";
+    wait_until("what waits to be shelved", || server.metric(shelved) > 0.0);
+    assert_eq!(sql(&server, "SELECT count(*) FROM m")["dataset"], json!([[10]]));
+    assert_eq!(sql(&server, "ALTER TABLE m RESUME WAL")["ddl"], "OK");
+    assert_eq!(sql(&server, "ALTER TABLE m APPLY WAL")["ddl"], "OK");
+    assert_eq!(sql(&server, "SELECT count(*) FROM m")["dataset"], json!([[ROWS]]));
+
+    assert_eq!(sql(&server, "FLUSH TABLE m")["ddl"], "OK");
+    wait_until("the shelf to go", || server.metric(shelved) == 0.0);
+
+    assert_eq!(sql(&server, "ALTER TABLE m SUSPEND WAL")["ddl"], "OK");
+    server.send(&lines("m", ROWS..2 * ROWS));
+    let listed = || sql(&server, "SELECT count(*) FROM wal_transactions('m')")["dataset"].clone();
+    let before = listed();
+    wait_until("the rest to be shelved", || server.metric(shelved) > 0.0);
+    assert_eq!(listed(), before, "each is listed once, wherever it is");
+    server.kill();
+    let server = Running::start(dir.path(), &[]);
+    assert_eq!(sql(&server, "SELECT count(*) FROM m")["dataset"], json!([[2 * ROWS]]));
+    assert_eq!(sql(&server, "FLUSH TABLE m")["ddl"], "OK");
+    wait_until("the shelves to go", || server.metric(shelved) == 0.0);
 }
