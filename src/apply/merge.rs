@@ -9,9 +9,10 @@ use super::shared::Shared;
 use super::table::lock;
 use crate::storage::{self, Run, SeriesSet, arrow_type};
 use crate::types::{ColumnId, ColumnType, PartitionBy, PartitionKey, SeqTxn};
-use crate::wal::{self, SeriesCursor, SeriesDefinitions, WalError};
+use crate::wal::{self, FrameView, SegmentReader, SeriesCursor, SeriesDefinitions, WalError};
 use arrow::array::{Array, ArrayRef, new_null_array};
 use arrow::compute::concat;
+use foldhash::fast::RandomState;
 use std::any::Any;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -27,9 +28,11 @@ const SMALL_ROWS: usize = 256;
 #[derive(Debug, Default)]
 pub(super) struct Merger {
     views: Views,
+    /// Segments whose readers this turn has.
+    opened: Vec<SegmentKey>,
 }
 
-type Views = HashMap<SegmentKey, View>;
+type Views = HashMap<SegmentKey, View, RandomState>;
 
 /// One segment as a table sees it.
 #[derive(Debug, Default)]
@@ -37,6 +40,8 @@ struct View {
     cursor: SeriesCursor,
     /// By series of the segment: its number in the tail.
     series: Vec<u32>,
+    /// Looked up once a turn, not once a frame, and kept no longer: the pool bounds how many files are open.
+    reader: Option<Arc<SegmentReader>>,
 }
 
 /// Runs of the first transactions of a list: all of them unless there is a failure.
@@ -58,7 +63,7 @@ impl Merger {
         self.views.clear();
     }
 
-    /// Turns consecutive transactions into runs that name `series`.
+    /// Turns consecutive transactions into runs that name `series`: all of them, or those that so many segments have as may be open.
     pub(super) fn merge(
         &mut self,
         txns: &[(SeqTxn, Data)],
@@ -69,9 +74,13 @@ impl Merger {
         let mut groups: VecDeque<Frames> = VecDeque::new();
         let (mut rows, mut failure) = (0, None);
         for (txn, data) in txns {
-            if let Err(error) = self.learn(data, series, &shared.segments) {
-                failure = Some(error);
-                break;
+            match self.learn(data, series, &shared.segments) {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(error) => {
+                    failure = Some(error);
+                    break;
+                }
             }
             rows += data.rows as usize;
             match groups.back_mut().filter(|_| rows <= JOINED_ROWS_MAX) {
@@ -83,26 +92,41 @@ impl Merger {
             }
         }
         let views = std::mem::take(&mut self.views);
-        let reading = Arc::new(Reading::new(groups, views, by, shared.segments.clone()));
+        let reading = Arc::new(Reading::new(groups, views, by));
         shared.scheduler.share(&reading);
         while reading.read_next() {}
         let merged;
         (merged, self.views) = reading.finish();
+        for key in self.opened.drain(..) {
+            if let Some(view) = self.views.get_mut(&key) {
+                view.reader = None;
+            }
+        }
         Merged { failure: merged.failure.or(failure), ..merged }
     }
 
-    /// Numbers the series that a frame is the first to name.
+    /// Numbers the series that a frame is the first to name. False when its segment is one too many for this turn.
     fn learn(
         &mut self,
         data: &Data,
         series: &SeriesSet,
         segments: &Segments,
-    ) -> Result<(), WalError> {
+    ) -> Result<bool, WalError> {
         let view = self.views.entry(data.key()).or_default();
-        let reader = segments.reader(data.key())?;
+        let reader = match &view.reader {
+            Some(reader) => reader,
+            None if self.opened.len() >= segments.readers_max() => return Ok(false),
+            None => {
+                let reader = segments.reader(data.key())?;
+                self.opened.push(data.key());
+                view.reader.insert(reader)
+            }
+        };
         let definitions = reader.new_series(data.offset, data.len, &mut view.cursor)?;
-        view.learn(&definitions, series);
-        Ok(())
+        if !definitions.is_empty() {
+            view.learn(&definitions, series);
+        }
+        Ok(true)
     }
 }
 
@@ -113,6 +137,12 @@ impl View {
             assert_eq!(number as usize, self.series.len(), "series are defined in order");
             self.series.push(series.intern(tags));
         });
+    }
+
+    /// A frame of the segment.
+    fn frame(&self, data: &Data) -> Result<FrameView<'_>, WalError> {
+        let reader = self.reader.as_ref().expect("opened when its series were learnt");
+        reader.frame(data.offset, data.len)
     }
 
     /// Names series of the segment as the tail does.
@@ -126,7 +156,6 @@ impl View {
 /// Groups of one turn, each of which becomes runs of its own. Any worker takes the next.
 #[derive(Debug)]
 pub(super) struct Reading {
-    segments: Arc<Segments>,
     by: PartitionBy,
     /// Read by all until the last group is read.
     views: RwLock<Views>,
@@ -146,15 +175,10 @@ struct Groups {
 type Outcome = Result<Merged, Box<dyn Any + Send>>;
 
 impl Reading {
-    fn new(
-        waiting: VecDeque<Frames>,
-        views: Views,
-        by: PartitionBy,
-        segments: Arc<Segments>,
-    ) -> Reading {
+    fn new(waiting: VecDeque<Frames>, views: Views, by: PartitionBy) -> Reading {
         let outcomes = waiting.iter().map(|_| None).collect();
         let groups = Mutex::new(Groups { waiting, outcomes });
-        Reading { segments, by, views: RwLock::new(views), groups, read: Condvar::new() }
+        Reading { by, views: RwLock::new(views), groups, read: Condvar::new() }
     }
 
     /// How many groups nobody has taken.
@@ -179,7 +203,7 @@ impl Reading {
 
     fn read_group(&self, frames: &[(SeqTxn, Data)]) -> Merged {
         let views = self.views.read().unwrap_or_else(PoisonError::into_inner);
-        read(frames, &views, self.by, &self.segments)
+        read(frames, &views, self.by)
     }
 
     /// The runs of all groups up to the first that failed, once they are read, and the views back.
@@ -203,21 +227,21 @@ impl Reading {
 }
 
 /// One run a partition of all rows, or of those before the first frame that cannot be read.
-fn read(frames: &[(SeqTxn, Data)], views: &Views, by: PartitionBy, segments: &Segments) -> Merged {
+fn read(frames: &[(SeqTxn, Data)], views: &Views, by: PartitionBy) -> Merged {
     let mut rows = Vec::new();
     // What comes behind `rows`.
     let mut small = wal::JoinedRows::default();
     for (n, (_, data)) in frames.iter().enumerate() {
         let decoded = match (data.rows as usize) < SMALL_ROWS {
-            true => decode_small(data, views, segments, &mut small),
-            false => decode(data, views, segments).map(|decoded| {
+            true => decode_small(data, views, &mut small),
+            false => decode(data, views).map(|decoded| {
                 end_small(&mut small, &mut rows);
                 rows.push(decoded);
             }),
         };
         if let Err(error) = decoded {
             // What the damaged frame left behind may be mixed with good rows: those before it are taken once more.
-            let before = read(&frames[..n], views, by, segments);
+            let before = read(&frames[..n], views, by);
             return Merged { failure: before.failure.or(Some(error)), ..before };
         }
     }
@@ -230,22 +254,16 @@ fn read(frames: &[(SeqTxn, Data)], views: &Views, by: PartitionBy, segments: &Se
 }
 
 /// Decodes a frame of few rows behind others.
-fn decode_small(
-    data: &Data,
-    views: &Views,
-    segments: &Segments,
-    small: &mut wal::JoinedRows,
-) -> Result<(), WalError> {
+fn decode_small(data: &Data, views: &Views, small: &mut wal::JoinedRows) -> Result<(), WalError> {
     let (first, view) = (small.len(), &views[&data.key()]);
-    segments.reader(data.key())?.frame(data.offset, data.len)?.rows_onto(view.cursor, small)?;
+    view.frame(data)?.rows_onto(view.cursor, small)?;
     view.number(small.series_from(first));
     Ok(())
 }
 
-fn decode(data: &Data, views: &Views, segments: &Segments) -> Result<wal::Rows, WalError> {
+fn decode(data: &Data, views: &Views) -> Result<wal::Rows, WalError> {
     let view = &views[&data.key()];
-    let reader = segments.reader(data.key())?;
-    let mut rows = reader.frame(data.offset, data.len)?.rows(view.cursor)?;
+    let mut rows = view.frame(data)?.rows(view.cursor)?;
     view.number(&mut rows.series);
     Ok(rows)
 }

@@ -4,6 +4,7 @@ use super::Data;
 use crate::io::Fs;
 use crate::types::{SegmentId, WriterId};
 use crate::wal::{Identity, SegmentReader, WalError};
+use foldhash::fast::RandomState;
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 pub(super) type SegmentKey = (WriterId, SegmentId);
 
 /// How many transactions of each segment somebody has.
-pub(super) type Usage = HashMap<SegmentKey, u64>;
+pub(super) type Usage = HashMap<SegmentKey, u64, RandomState>;
 
 /// All segments, shared by all tables.
 #[derive(Debug)]
@@ -42,6 +43,11 @@ impl Segments {
     pub(super) fn new(fs: Fs, wal_dir: PathBuf, uuid: [u8; 16], readers_max: usize) -> Segments {
         let (readers, unflushed) = (Mutex::default(), Mutex::default());
         Segments { fs, wal_dir, uuid, readers, readers_max, unflushed }
+    }
+
+    /// How many readers are kept open.
+    pub(super) fn readers_max(&self) -> usize {
+        self.readers_max.max(1)
     }
 
     /// A reader of a segment, kept open for the next one who asks.

@@ -10,6 +10,7 @@ use super::joined::JoinedRows;
 use super::series::{SeriesCursor, SeriesDefinitions, skip_definitions};
 use crate::io::{File, Fs, Map};
 use crate::types::wire::Take;
+use arc_swap::ArcSwap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -21,11 +22,14 @@ pub struct SegmentReader {
     file: File,
     seed: Seed,
     epoch: u64,
-    mapped: Mutex<Mapped>,
+    /// Read by every frame, and so without a lock.
+    mapped: ArcSwap<Mapped>,
+    /// Held by whoever replaces it.
+    growing: Mutex<()>,
 }
 
 /// A segment grows while it is read, and a map is dear to replace: it covers more than the file has.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Mapped {
     map: Arc<Map>,
     /// The file was this long when it was last asked. Nothing past it may be touched.
@@ -36,7 +40,7 @@ struct Mapped {
 #[derive(Debug)]
 pub struct FrameView<'a> {
     reader: &'a SegmentReader,
-    map: Arc<Map>,
+    mapped: Arc<Mapped>,
     offset: u64,
     header: FrameHeader,
 }
@@ -68,8 +72,8 @@ impl SegmentReader {
         let path = || file.path().to_owned();
         match check_header(&mapped.map[..HEADER_LEN], identity) {
             Ok(epoch) => {
-                let mapped = Mutex::new(mapped);
-                Ok(SegmentReader { file, seed: identity.seed(), epoch, mapped })
+                let (mapped, growing) = (ArcSwap::from_pointee(mapped), Mutex::default());
+                Ok(SegmentReader { file, seed: identity.seed(), epoch, mapped, growing })
             }
             Err(HeaderFault::Damaged(what)) => Err(damaged(what)),
             Err(HeaderFault::Misplaced) => Err(WalError::Misplaced { path: path() }),
@@ -113,10 +117,8 @@ impl SegmentReader {
         len: u32,
         cursor: &mut SeriesCursor,
     ) -> Result<SeriesDefinitions> {
-        let header = self.mapped(offset, FRAME_HEADER_LEN as u32)?.and_then(|map| {
-            let end = offset + FRAME_HEADER_LEN as u64;
-            FrameHeader::take(map.get(offset as usize..end as usize)?)
-        });
+        let mapped = self.mapped.load();
+        let header = mapped.get(offset, FRAME_HEADER_LEN as u32).and_then(FrameHeader::take);
         let is_known = |header: FrameHeader| header.series_after() <= Some(cursor.known);
         if header.is_some_and(is_known) {
             return Ok(SeriesDefinitions::starting_at(cursor.known));
@@ -130,30 +132,32 @@ impl SegmentReader {
     }
 
     fn frame_at(&self, offset: u64) -> Result<FrameView<'_>> {
-        let (map, record) = self.record_at(offset)?;
+        let (mapped, record) = self.record_at(offset)?;
         if record.kind != KIND_FRAME {
             return Err(self.damage(offset, record.len, "no frame begins here"));
         }
-        self.view(map, offset, record)
+        self.view(mapped, offset, record)
     }
 
-    fn view(&self, map: Arc<Map>, offset: u64, record: Prefix) -> Result<FrameView<'_>> {
-        match FrameHeader::take(record.bytes(&map, offset)) {
-            Some(header) => Ok(FrameView { reader: self, map, offset, header }),
+    fn view(&self, mapped: Arc<Mapped>, offset: u64, record: Prefix) -> Result<FrameView<'_>> {
+        match FrameHeader::take(record.bytes(&mapped, offset)) {
+            Some(header) => Ok(FrameView { reader: self, mapped, offset, header }),
             None => Err(self.damage(offset, record.len, "the frame's header does not add up")),
         }
     }
 
     /// The record at `offset`, of either kind, once its checksum holds.
-    fn record_at(&self, offset: u64) -> Result<(Arc<Map>, Prefix)> {
+    fn record_at(&self, offset: u64) -> Result<(Arc<Mapped>, Prefix)> {
         let short = PREFIX_LEN as u32;
         let cut = |len| self.damage(offset, len, "the file ends before the record does");
-        let map = self.mapped(offset, short)?.ok_or_else(|| cut(short))?;
-        let prefix = Prefix::at(&map, offset)
+        let mut mapped = self.mapped(offset, short)?.ok_or_else(|| cut(short))?;
+        let prefix = Prefix::at(&mapped.map, offset)
             .ok_or_else(|| self.damage(offset, short, "no record begins here"))?;
-        let map = self.mapped(offset, prefix.len)?.ok_or_else(|| cut(prefix.len))?;
-        if verifies(prefix.bytes(&map, offset), self.seed, offset) {
-            Ok((map, prefix))
+        if mapped.get(offset, prefix.len).is_none() {
+            mapped = self.mapped(offset, prefix.len)?.ok_or_else(|| cut(prefix.len))?;
+        }
+        if verifies(prefix.bytes(&mapped, offset), self.seed, offset) {
+            Ok((mapped, prefix))
         } else {
             // Row S6.
             Err(self.damage(offset, prefix.len, "the record's checksum does not hold"))
@@ -161,23 +165,35 @@ impl SegmentReader {
     }
 
     /// A map that covers `[offset, offset + len)`; `None` when the file does not.
-    fn mapped(&self, offset: u64, len: u32) -> Result<Option<Arc<Map>>> {
+    fn mapped(&self, offset: u64, len: u32) -> Result<Option<Arc<Mapped>>> {
+        let mapped = self.mapped.load_full();
+        if mapped.get(offset, len).is_some() {
+            return Ok(Some(mapped));
+        }
         let Some(end) = offset.checked_add(u64::from(len)) else { return Ok(None) };
-        let mut mapped = self.mapped.lock().unwrap_or_else(PoisonError::into_inner);
+        let _growing = self.growing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut mapped = Mapped::clone(&self.mapped.load());
         if end > mapped.len {
             mapped.len = self.file.len()?;
-            if end > mapped.len {
-                return Ok(None);
-            }
         }
-        if end > mapped.map.len() as u64 {
+        if end > mapped.map.len() as u64 && end <= mapped.len {
             mapped.map = Arc::new(self.file.map(mapped_len(mapped.len))?);
         }
-        Ok(Some(mapped.map.clone()))
+        let mapped = Arc::new(mapped);
+        self.mapped.store(mapped.clone());
+        Ok(mapped.get(offset, len).is_some().then_some(mapped))
     }
 
     fn damage(&self, offset: u64, len: u32, what: &'static str) -> WalError {
         damage(self.path(), offset..offset.saturating_add(u64::from(len)), what)
+    }
+}
+
+impl Mapped {
+    /// So many bytes of the file, where it is known to have them and they are mapped.
+    fn get(&self, offset: u64, len: u32) -> Option<&[u8]> {
+        let end = offset.checked_add(u64::from(len)).filter(|end| *end <= self.len)?;
+        self.map.get(usize::try_from(offset).ok()?..usize::try_from(end).ok()?)
     }
 }
 
@@ -215,9 +231,8 @@ impl Prefix {
     }
 
     /// The record's bytes, which the map covers.
-    fn bytes<'m>(&self, map: &'m [u8], offset: u64) -> &'m [u8] {
-        let start = offset as usize;
-        map.get(start..start + self.len as usize).unwrap_or_default()
+    fn bytes<'m>(&self, mapped: &'m Mapped, offset: u64) -> &'m [u8] {
+        mapped.get(offset, self.len).unwrap_or_default()
     }
 }
 
@@ -234,8 +249,7 @@ impl FrameView<'_> {
 
     /// The whole frame, as the log carries it.
     pub fn bytes(&self) -> &[u8] {
-        let start = self.offset as usize;
-        self.map.get(start..start + self.header.len as usize).unwrap_or_default()
+        self.mapped.get(self.offset, self.header.len).unwrap_or_default()
     }
 
     /// The definitions of series that `cursor` does not know: of this frame and, where they are missing, of the frames before it.
@@ -353,15 +367,15 @@ impl<'a> Iterator for Records<'a> {
             return None;
         }
         let reader = self.reader;
-        let found = reader.record_at(self.offset).and_then(|(map, prefix)| {
+        let found = reader.record_at(self.offset).and_then(|(mapped, prefix)| {
             let record = if prefix.kind == KIND_SEAL {
                 self.done = true;
-                let seal = Seal::take(prefix.bytes(&map, self.offset));
+                let seal = Seal::take(prefix.bytes(&mapped, self.offset));
                 Record::Seal(seal.ok_or_else(|| {
                     reader.damage(self.offset, prefix.len, "the seal does not add up")
                 })?)
             } else {
-                Record::Frame(reader.view(map, self.offset, prefix)?)
+                Record::Frame(reader.view(mapped, self.offset, prefix)?)
             };
             self.offset += u64::from(prefix.len);
             Ok(record)
