@@ -7,6 +7,7 @@
 //! Session::commit   batches ──WalWriter::append──▶ frames ──Receipt──▶ Sequencer
 //! on_commit         published transactions ──▶ registry (what is logged), apply pool, reporter
 //! housekeeper       flushed transactions ──▶ segments, log chunks and expired partitions go
+//!                   what waits for suspended tables ──▶ shelves, and back when they are resumed
 //! ```
 //!
 //! A session belongs to one connection and is used by one task at a time. It borrows a WalWriter at its first line and gives it
