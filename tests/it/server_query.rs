@@ -135,7 +135,7 @@ fn a_sender_to_a_suspended_table_waits_past_the_bound_and_nobody_else_does() {
 
 #[test]
 fn rows_of_a_suspended_table_lie_on_a_shelf_through_kills_and_come_back() {
-    const ROWS: usize = 100_000;
+    const ROWS: usize = 300_000;
     let dir = tempdir().unwrap();
     let mut server = Running::start(dir.path(), &[]);
     server.send(&lines("m", 0..10));
