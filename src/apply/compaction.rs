@@ -41,6 +41,9 @@ fn is_closed(snapshot: &Snapshot, partition: PartitionKey, now: i64) -> bool {
     has_ended && !snapshot.tails().any(|tail| tail.partitions().contains_key(&partition))
 }
 
+/// How often a merge that is ahead of its pace looks at the clock.
+const PACE_POLL: Duration = Duration::from_millis(20);
+
 /// How fast a merge may go.
 struct Pace {
     begun: Duration,
@@ -66,7 +69,7 @@ impl Pace {
             if left.is_zero() {
                 return false;
             }
-            if shared.scheduler.rest(left) {
+            if !shared.scheduler.sleep(left.min(PACE_POLL)) {
                 return true;
             }
         }

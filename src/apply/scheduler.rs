@@ -217,14 +217,6 @@ impl Scheduler {
         waited.unwrap_or_else(PoisonError::into_inner).0.is_stopping
     }
 
-    /// Waits for so long, or a moment less. True when the pool stops.
-    pub(super) fn rest(&self, time: Duration) -> bool {
-        let is_going = |q: &mut Queues| !q.is_stopping;
-        let time = time.min(GIVE_WAY_MAX);
-        let waited = self.background.wait_timeout_while(self.lock(), time, is_going);
-        waited.unwrap_or_else(PoisonError::into_inner).0.is_stopping
-    }
-
     /// Lets every thread end after what it is at.
     pub(super) fn stop(&self) {
         self.lock().is_stopping = true;

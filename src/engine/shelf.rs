@@ -166,7 +166,10 @@ impl Shared {
         from: Option<SeqTxn>,
     ) -> Result<Result<(), ResumeError>, ShelfError> {
         let mut shelves = self.shelves();
-        self.unshelve(&mut shelves, table)?;
+        // One that goes on has its frames.
+        if self.apply.progress(table).is_some_and(|progress| progress.is_suspended()) {
+            self.unshelve(&mut shelves, table)?;
+        }
         Ok(self.apply.resume(table, from))
     }
 

@@ -5,8 +5,8 @@ use super::format::{
 };
 use super::log::{chunk_numbers, chunk_path};
 use super::purge::ChunkUse;
-use super::record::{Batch, decode_checkpoint};
-use super::shelf::{ShelfFile, joined, read_shelf, shelf_files};
+use super::record::{Batch, Carried, decode_checkpoint};
+use super::shelf::{Shelf, ShelfFile, joined, read_shelf, shelf_files};
 use super::{Committed, Durability, Frame, LogError, LogState};
 use crate::io::Fs;
 use crate::types::{SegmentId, SeqTxn, TableId, WriterId};
@@ -99,14 +99,14 @@ fn read(
     is_whole: &mut dyn FnMut(&Committed) -> bool,
     may_cut: bool,
 ) -> Result<Option<Recovered>, LogError> {
-    let mut reading: Option<Reading<'_>> = None;
-    let shelf = Shelved::read(fs, dir, uuid)?;
+    let mut reading: Option<Reading> = None;
+    let shelves = Shelves::read(fs, dir, uuid)?;
     let chunks = list_chunks(fs, dir)?;
     for (n, number) in chunks.iter().enumerate() {
         let path = chunk_path(dir, *number);
         let bytes = Bytes::from(fs.read_from_device(&path)?);
         let header = ChunkHeader::decode(&bytes, &path)?;
-        let reading = reading.get_or_insert_with(|| Reading::new(uuid, &header, &shelf));
+        let reading = reading.get_or_insert_with(|| Reading::new(uuid, &header, &shelves));
         let chunk = Chunk { path, bytes, header, is_last: n + 1 == chunks.len() };
         reading.chunk(&chunk, *number, is_whole)?;
         if chunk.is_last {
@@ -118,41 +118,42 @@ fn read(
         }
     }
     let recovered = reading.map(Reading::finish);
-    Ok(recovered.map(|recovered| shelf.join(recovered)))
+    Ok(recovered.map(|recovered| shelves.join(recovered)))
 }
 
-/// What lies in files of its own.
-#[derive(Default)]
-struct Shelved {
-    files: Vec<ShelfFile>,
-    transactions: Vec<Committed>,
-    carried: CarriedFrames,
-    /// The last transaction of each table that is on a shelf.
-    last: BTreeMap<TableId, SeqTxn>,
+/// Adds frames of a record.
+pub(super) fn collect(carried: Vec<Carried>, into: &mut CarriedFrames) {
+    for Carried { writer, segment, offset, bytes } in carried {
+        into.entry((writer, segment)).or_default().push((offset, bytes));
+    }
 }
 
-impl Shelved {
-    fn read(fs: &Fs, dir: &Path, uuid: &[u8; 16]) -> Result<Shelved, LogError> {
-        let mut shelved = Shelved::default();
-        for file in shelf_files(fs, dir)? {
-            let shelf = read_shelf(fs, &file, uuid)?;
-            shelved.last.insert(file.table, file.last);
-            shelved.files.push(shelf.file);
-            // Row H1.
-            shelved.transactions.extend(shelf.transactions);
-            for (segment, frames) in shelf.carried {
-                shelved.carried.entry(segment).or_default().extend(frames);
-            }
-        }
-        Ok(shelved)
+/// What lies in files of its own, in order of tables and transactions.
+struct Shelves(Vec<Shelf>);
+
+impl Shelves {
+    fn read(fs: &Fs, dir: &Path, uuid: &[u8; 16]) -> Result<Shelves, LogError> {
+        let files = shelf_files(fs, dir)?;
+        let shelves = files.iter().map(|file| read_shelf(fs, file, uuid));
+        Ok(Shelves(shelves.collect::<Result<_, _>>()?))
     }
 
+    /// The last transaction of each table that is on a shelf.
+    fn last(&self) -> BTreeMap<TableId, SeqTxn> {
+        self.0.iter().map(|shelf| (shelf.file.table, shelf.file.last)).collect()
+    }
+
+    /// Row H1.
     fn join(self, mut recovered: Recovered) -> Recovered {
-        recovered.transactions = joined(self.transactions, recovered.transactions);
-        for (segment, frames) in self.carried {
-            recovered.carried.entry(segment).or_default().extend(frames);
+        let mut shelved = Vec::new();
+        for shelf in self.0 {
+            recovered.shelves.push(shelf.file);
+            shelved.extend(shelf.transactions);
+            for (segment, frames) in shelf.carried {
+                recovered.carried.entry(segment).or_default().extend(frames);
+            }
         }
-        recovered.shelves = self.files;
+        recovered.transactions = joined(shelved, recovered.transactions);
         recovered
     }
 }
@@ -248,8 +249,9 @@ impl Chunk {
 }
 
 /// The log so far.
-struct Reading<'a> {
-    shelf: &'a Shelved,
+struct Reading {
+    /// The last transaction of each table that is on a shelf.
+    shelved: BTreeMap<TableId, SeqTxn>,
     state: LogState,
     transactions: Vec<Committed>,
     carried: CarriedFrames,
@@ -260,12 +262,12 @@ struct Reading<'a> {
     cut: Option<Cut>,
 }
 
-impl<'a> Reading<'a> {
-    fn new(uuid: &[u8; 16], first: &ChunkHeader, shelf: &'a Shelved) -> Reading<'a> {
+impl Reading {
+    fn new(uuid: &[u8; 16], first: &ChunkHeader, shelves: &Shelves) -> Reading {
         let mut state = LogState::new(*uuid);
         state.ordinal = first.ordinal;
         Reading {
-            shelf,
+            shelved: shelves.last(),
             state,
             transactions: Vec::new(),
             carried: BTreeMap::new(),
@@ -352,7 +354,7 @@ impl<'a> Reading<'a> {
                 if let Some(is_whole) = is_whole {
                     for txn in &batch.transactions {
                         let Some(frame) = txn.kind.frame() else { continue };
-                        if self.shelf.last.get(&txn.table) >= Some(&txn.seq_txn) {
+                        if self.shelved.get(&txn.table) >= Some(&txn.seq_txn) {
                             continue;
                         }
                         if !is_whole(txn) {
@@ -379,10 +381,7 @@ impl<'a> Reading<'a> {
             let end = self.synced.entry((synced.writer, synced.segment)).or_default();
             *end = (*end).max(synced.end);
         }
-        for carried in batch.carried {
-            let frames = self.carried.entry((carried.writer, carried.segment)).or_default();
-            frames.push((carried.offset, carried.bytes));
-        }
+        collect(batch.carried, &mut self.carried);
     }
 
     fn finish(mut self) -> Recovered {

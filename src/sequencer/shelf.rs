@@ -7,12 +7,12 @@ use super::format::{
     self, ChunkHeader, HEADER_BYTES, RecordHeader, RecordKind, SHELF_MAGIC, Seed, read_record,
 };
 use super::record::{Batch, Carried};
-use super::recovery::CarriedFrames;
+use super::recovery::{CarriedFrames, collect};
 use super::{Committed, Durability, LogError};
 use crate::io::Fs;
-use crate::types::{SegmentId, SeqTxn, TableId, WriterId};
+use crate::types::{SeqTxn, TableId};
 use bytes::Bytes;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Where one shelf is, and what it has.
@@ -26,8 +26,6 @@ pub struct ShelfFile {
     pub first: SeqTxn,
     /// The last of them.
     pub last: SeqTxn,
-    /// Segments that it has frames of.
-    pub segments: BTreeSet<(WriterId, SegmentId)>,
 }
 
 /// A shelf, read whole.
@@ -44,7 +42,7 @@ pub struct Shelf {
 impl ShelfFile {
     fn new(dir: &Path, table: TableId, first: SeqTxn, last: SeqTxn) -> ShelfFile {
         let path = dir.join(format!("{table}-{first}-{last}.shelf"));
-        ShelfFile { path, table, first, last, segments: BTreeSet::new() }
+        ShelfFile { path, table, first, last }
     }
 
     /// The shelf of this name; `None` when it is no name of one.
@@ -96,8 +94,7 @@ pub fn shelve(
         assert_eq!(pair[1].seq_txn, pair[0].seq_txn.next(), "a shelf's transactions are dense");
         assert_eq!(pair[1].table, pair[0].table, "a shelf is of one table");
     }
-    let mut file = ShelfFile::new(dir, first.table, first.seq_txn, last.seq_txn);
-    file.segments = carried.keys().copied().collect();
+    let file = ShelfFile::new(dir, first.table, first.seq_txn, last.seq_txn);
     let mut out = header_of(uuid, &file).encode_as(SHELF_MAGIC);
     let seed = Seed::of_shelf(uuid, file.table.0, file.first.0);
     let mut ordinal = 1;
@@ -182,11 +179,7 @@ pub fn read_shelf(fs: &Fs, file: &ShelfFile, uuid: &[u8; 16]) -> Result<Shelf, L
                 let batch = Batch::decode(record.body, &bytes)
                     .ok_or_else(|| damaged(at, record.end, "the record is malformed"))?;
                 shelf.transactions.extend(batch.transactions);
-                for carried in batch.carried {
-                    let place = (carried.writer, carried.segment);
-                    let frames = shelf.carried.entry(place).or_default();
-                    frames.push((carried.offset, carried.bytes));
-                }
+                collect(batch.carried, &mut shelf.carried);
             }
             RecordKind::Seal if record.end == bytes.len() => break,
             RecordKind::Seal | RecordKind::Checkpoint => {
@@ -206,7 +199,6 @@ pub fn read_shelf(fs: &Fs, file: &ShelfFile, uuid: &[u8; 16]) -> Result<Shelf, L
             "the transactions are not those of its name",
         ));
     }
-    shelf.file.segments = shelf.carried.keys().copied().collect();
     Ok(shelf)
 }
 

@@ -210,14 +210,14 @@ fn damage(path: &Path, range: std::ops::Range<u64>, what: &'static str) -> WalEr
 
 /// Kind and length in front of a record.
 #[derive(Clone, Copy, Debug)]
-struct Prefix {
+pub(super) struct Prefix {
     kind: [u8; 4],
-    len: u32,
+    pub(super) len: u32,
 }
 
 impl Prefix {
     /// The prefix at `offset`; `None` when it cannot be one.
-    fn at(map: &[u8], offset: u64) -> Option<Prefix> {
+    pub(super) fn at(map: &[u8], offset: u64) -> Option<Prefix> {
         let mut take = Take(map.get(usize::try_from(offset).ok()?..)?);
         take.u32()?;
         let kind = *take.slice(4)?.first_chunk()?;

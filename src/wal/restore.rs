@@ -5,8 +5,8 @@ use super::format::{
     FrameHeader, HEADER_LEN, HeaderFault, Identity, KIND_FRAME, PREFIX_LEN, VERSION, check_header,
     put_header, verifies, writer_dir,
 };
+use super::reader::Prefix;
 use crate::io::{File, Fs};
-use crate::types::wire::Take;
 use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -14,8 +14,8 @@ use std::path::Path;
 /// Copies frames of one segment, as they are: one that is damaged stays what it was, wherever it goes.
 #[derive(Debug)]
 pub struct FrameCopier {
-    /// `None` when the segment is not there.
-    file: Option<File>,
+    /// With its length: a frame that the log names was there before. `None` when the segment is not there.
+    file: Option<(File, u64)>,
     identity: Identity,
     copied: BTreeMap<u64, Bytes>,
 }
@@ -27,7 +27,10 @@ impl FrameCopier {
     /// It cannot be opened.
     pub fn open(fs: &Fs, wal_dir: &Path, identity: Identity) -> Result<FrameCopier, WalError> {
         let file = match fs.open_read(&identity.path(wal_dir)) {
-            Ok(file) => Some(file),
+            Ok(file) => {
+                let len = file.len()?;
+                Some((file, len))
+            }
             Err(error) if error.is_not_found() => None,
             Err(error) => return Err(error.into()),
         };
@@ -39,18 +42,16 @@ impl FrameCopier {
     /// # Errors
     /// The segment cannot be read.
     pub fn copy(&mut self, offset: u64, len: u32) -> Result<(), WalError> {
-        let mut next = Some((offset, len));
-        while let Some((offset, len)) = next.take()
-            && !self.copied.contains_key(&offset)
-            && let Some(bytes) = self.read(offset, len)?
-        {
-            if let Some(header) = FrameHeader::take(&bytes)
-                && header.chain < offset
-                && header.chain != 0
-            {
-                next = self.frame_len(header.chain)?.map(|len| (header.chain, len));
-            }
+        if self.copied.contains_key(&offset) {
+            return Ok(());
+        }
+        let mut next = self.read(offset, len)?.map(|bytes| (offset, bytes));
+        while let Some((offset, bytes)) = next.take() {
+            let chain = FrameHeader::take(&bytes).map_or(0, |header| header.chain);
             self.copied.insert(offset, bytes);
+            if chain != 0 && chain < offset && !self.copied.contains_key(&chain) {
+                next = self.whole_frame(chain)?.map(|bytes| (chain, bytes));
+            }
         }
         Ok(())
     }
@@ -60,21 +61,18 @@ impl FrameCopier {
         self.copied.into_iter().collect()
     }
 
-    /// The length of the frame at an offset that a frame names, if a whole one is there.
-    fn frame_len(&self, offset: u64) -> Result<Option<u32>, WalError> {
-        let Some(prefix) = self.read(offset, PREFIX_LEN as u32)? else { return Ok(None) };
-        let mut take = Take(&prefix);
-        let (_, kind, len) = (take.u32(), take.slice(KIND_FRAME.len()), take.u32());
-        let Some(len) = len.filter(|_| kind == Some(&KIND_FRAME)) else { return Ok(None) };
-        let frame = self.read(offset, len)?;
-        Ok(frame.filter(|frame| is_frame(&self.identity, offset, frame)).map(|_| len))
+    /// The frame at an offset that a frame names, if a whole one is there.
+    fn whole_frame(&self, offset: u64) -> Result<Option<Bytes>, WalError> {
+        let prefix = self.read(offset, PREFIX_LEN as u32)?;
+        let Some(prefix) = prefix.and_then(|bytes| Prefix::at(&bytes, 0)) else { return Ok(None) };
+        let frame = self.read(offset, prefix.len)?;
+        Ok(frame.filter(|frame| is_frame(&self.identity, offset, frame)))
     }
 
     /// So many bytes; `None` when the segment does not have them.
     fn read(&self, offset: u64, len: u32) -> Result<Option<Bytes>, WalError> {
-        let Some(file) = &self.file else { return Ok(None) };
-        let (end, len_of) = (offset.checked_add(u64::from(len)), file.len()?);
-        if end.is_none_or(|end| end > len_of) {
+        let Some((file, file_len)) = &self.file else { return Ok(None) };
+        if offset.checked_add(u64::from(len)).is_none_or(|end| end > *file_len) {
             return Ok(None);
         }
         let mut bytes = vec![0; len as usize];
