@@ -43,6 +43,7 @@ mod sequencer {
     mod record;
     mod recovery;
     mod segments;
+    mod shelf;
     mod state;
     mod thread;
 
