@@ -116,16 +116,20 @@ impl ApplyPool {
 
     fn take_in(&self, txns: impl IntoIterator<Item = Txn>) -> Vec<Arc<ApplyTable>> {
         let mut touched: Vec<Arc<ApplyTable>> = Vec::new();
-        for txn in txns {
-            let last = touched.last().filter(|table| table.id == txn.table).cloned();
-            let Some(table) = last.or_else(|| self.find(&txn)) else {
-                tracing::debug!(table = %txn.table, txn = %txn.seq_txn, "a transaction of a dropped table");
+        let mut txns = txns.into_iter().peekable();
+        while let Some(first) = txns.next() {
+            let table = self.find(&first);
+            // One-row commits come by the dozen to one table: what has a lock is locked once for all of them.
+            let mut run = vec![first];
+            while let Some(txn) = txns.next_if(|txn| txn.table == run[0].table) {
+                run.push(txn);
+            }
+            let Some(table) = table else {
+                tracing::debug!(table = %run[0].table, txn = %run[0].seq_txn, "transactions of a dropped table");
                 continue;
             };
-            self.shared.take_in(&table, txn);
-            if touched.last().is_none_or(|last| last.id != table.id) {
-                touched.push(table);
-            }
+            self.shared.take_in(&table, run);
+            touched.push(table);
         }
         touched
     }
@@ -377,19 +381,16 @@ impl Shared {
         }
     }
 
-    /// Counts a transaction and queues it.
-    fn take_in(&self, table: &ApplyTable, txn: Txn) {
-        if table.has(txn.seq_txn) {
-            return;
-        }
-        if let Some(data) = txn.data() {
-            self.segments.committed(data);
-        }
-        if txn.kind == TxnKind::Drop {
+    /// Counts transactions of one table and queues them.
+    fn take_in(&self, table: &ApplyTable, mut txns: Vec<Txn>) {
+        let known = table.last();
+        txns.retain(|txn| txn.seq_txn > known);
+        self.segments.committed(txns.iter().filter_map(Txn::data));
+        if txns.last().is_some_and(|last| last.kind == TxnKind::Drop) {
             // What stopped it does not matter any more.
             table.progress.resume();
         }
-        table.push(txn, &self.gate);
+        table.push(txns, &self.gate);
     }
 
     fn tick(&self) {

@@ -68,12 +68,15 @@ impl Segments {
         Ok(reader)
     }
 
-    /// A transaction of this segment is committed.
-    pub(super) fn committed(&self, data: &Data) {
-        *lock(&self.unflushed).entry(data.key()).or_default() += 1;
+    /// Transactions with these frames are committed.
+    pub(super) fn committed<'a>(&self, frames: impl Iterator<Item = &'a Data>) {
+        let mut unflushed = lock(&self.unflushed);
+        for data in frames {
+            *unflushed.entry(data.key()).or_default() += 1;
+        }
     }
 
-    /// The same for many.
+    /// The same, counted before.
     pub(super) fn use_again(&self, usage: &Usage) {
         let mut unflushed = lock(&self.unflushed);
         for (key, count) in usage {

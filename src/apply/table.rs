@@ -156,25 +156,35 @@ impl ApplyTable {
         store.store(next);
     }
 
-    /// True when a transaction came in before: a start replays what is flushed, too.
-    pub(super) fn has(&self, txn: SeqTxn) -> bool {
-        txn <= lock(&self.queue).last
+    /// The last transaction that came in: a start replays what is flushed, too.
+    pub(super) fn last(&self) -> SeqTxn {
+        lock(&self.queue).last
     }
 
-    /// Takes a committed transaction in.
+    /// Takes committed transactions in.
     ///
     /// # Panics
-    /// A transaction is missing before this one: the sequencer numbers them without gaps.
-    pub(super) fn push(&self, txn: Txn, gate: &Gate) {
+    /// A transaction is missing before one of them: the sequencer numbers them without gaps.
+    pub(super) fn push(&self, txns: Vec<Txn>, gate: &Gate) {
+        let Some(last) = txns.last().map(|txn| txn.seq_txn) else { return };
         let mut queue = lock(&self.queue);
-        assert_eq!(txn.seq_txn, queue.last.next(), "transactions of table {} are dense", self.id);
-        queue.last = txn.seq_txn;
-        queue.overwrites += usize::from(txn.is_overwrite());
-        let (rows, bytes) = txn.size();
+        let (mut rows, mut bytes) = (0, 0);
+        for txn in txns {
+            assert_eq!(
+                txn.seq_txn,
+                queue.last.next(),
+                "transactions of table {} are dense",
+                self.id
+            );
+            queue.last = txn.seq_txn;
+            queue.overwrites += usize::from(txn.is_overwrite());
+            let size = txn.size();
+            (rows, bytes) = (rows + size.0, bytes + size.1);
+            queue.pending.push_back(txn);
+        }
         queue.pending_bytes += bytes;
         gate.committed(bytes, queue.is_apart);
-        self.progress.committed(txn.seq_txn, rows);
-        queue.pending.push_back(txn);
+        self.progress.committed(last, rows);
     }
 
     /// The wall clock at the commit of the first transaction that waits, nanoseconds since 1970.
