@@ -551,6 +551,9 @@ impl Words<'_, '_> {
     }
 }
 
+/// A slip of a unit is said, rather than kept as a table that never becomes files by age.
+const O3_MAX_LAG_MS_MAX: u64 = 365 * 86_400_000;
+
 const NO_BYPASS: &str = "every table has a WAL; there is no other kind";
 
 fn is_word(token: &Token, word: &str) -> bool {
@@ -563,16 +566,19 @@ fn parameter(key: &str, (number, unit): &(String, Option<String>)) -> Result<Opt
         number.parse().map_err(|_| Fault::Refused(format!("the value of '{key}' is no number")))?;
     match key.to_lowercase().as_str() {
         "o3maxlag" => {
-            let per_unit = match unit.as_deref().unwrap_or("us") {
-                "us" => return Ok(Some(TableChange::O3MaxLagMs(Some(number / 1000)))),
-                "ms" => 1,
-                "s" => 1000,
-                "m" => 60_000,
-                "h" => 3_600_000,
-                "d" => 86_400_000,
+            let millis = match unit.as_deref().unwrap_or("us") {
+                "us" => Some(number / 1000),
+                "ms" => Some(number),
+                "s" => number.checked_mul(1000),
+                "m" => number.checked_mul(60_000),
+                "h" => number.checked_mul(3_600_000),
+                "d" => number.checked_mul(86_400_000),
                 unit => return refuse(format!("'{unit}' is none of us, ms, s, m, h, d")),
             };
-            Ok(Some(TableChange::O3MaxLagMs(Some(number.saturating_mul(per_unit)))))
+            match millis.filter(|millis| *millis <= O3_MAX_LAG_MS_MAX) {
+                Some(millis) => Ok(Some(TableChange::O3MaxLagMs(Some(millis)))),
+                None => refuse("o3MaxLag is at most 365d: what waits is in memory"),
+            }
         }
         "walsegmentrolloverrowcount" if number > 0 => {
             Ok(Some(TableChange::SegmentRows(Some(number))))

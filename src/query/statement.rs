@@ -296,6 +296,8 @@ mod tests {
             ),
             ("COPY (SELECT 1) TO '/tmp/x.csv'", "COPY is not supported"),
             ("ALTER TABLE t SET PARAM x = 1", "unknown parameter 'x'"),
+            ("ALTER TABLE t SET PARAM o3MaxLag = 366d", "o3MaxLag is at most 365d"),
+            ("ALTER TABLE t SET PARAM o3MaxLag = 213503982335d", "o3MaxLag is at most 365d"),
             ("ALTER TABLE t DROP WAL", "Expected: ADD, DROP"),
             ("REPLACE RANGE FROM 5 TO 5 IN t", "the range is empty"),
             ("SET datafusion.execution.batch_size = 1", "SET is not supported"),

@@ -120,7 +120,12 @@ impl SystemView {
             ("directoryName", strings(shapes().map(TableDir::name))),
             ("duplicates", strings(defs().map(|def| duplicates(&def.options.dedup)))),
             ("ttlSeconds", maybe(defs().map(|def| def.options.ttl_s))),
-            ("o3MaxLag", maybe(defs().map(|def| def.options.o3_max_lag_ms.map(|ms| ms * 1000)))),
+            (
+                "o3MaxLag",
+                maybe(
+                    defs().map(|def| def.options.o3_max_lag_ms.map(|ms| ms.saturating_mul(1000))),
+                ),
+            ),
             ("walSegmentRolloverRowCount", maybe(defs().map(|def| def.options.segment_rows))),
             ("table_suspended", booleans(status().map(|s| s.suspended.is_some()))),
             ("table_row_count", integers(snapshots().map(Snapshot::rows))),
