@@ -566,19 +566,20 @@ fn parameter(key: &str, (number, unit): &(String, Option<String>)) -> Result<Opt
         number.parse().map_err(|_| Fault::Refused(format!("the value of '{key}' is no number")))?;
     match key.to_lowercase().as_str() {
         "o3maxlag" => {
-            let millis = match unit.as_deref().unwrap_or("us") {
-                "us" => Some(number / 1000),
-                "ms" => Some(number),
-                "s" => number.checked_mul(1000),
-                "m" => number.checked_mul(60_000),
-                "h" => number.checked_mul(3_600_000),
-                "d" => number.checked_mul(86_400_000),
+            let micros_per_unit = match unit.as_deref().unwrap_or("us") {
+                "us" => 1,
+                "ms" => 1000,
+                "s" => 1_000_000,
+                "m" => 60_000_000,
+                "h" => 3_600_000_000,
+                "d" => 86_400_000_000,
                 unit => return refuse(format!("'{unit}' is none of us, ms, s, m, h, d")),
             };
-            match millis.filter(|millis| *millis <= O3_MAX_LAG_MS_MAX) {
-                Some(millis) => Ok(Some(TableChange::O3MaxLagMs(Some(millis)))),
-                None => refuse("o3MaxLag is at most 365d: what waits is in memory"),
+            let millis = number.saturating_mul(micros_per_unit) / 1000;
+            if millis > O3_MAX_LAG_MS_MAX {
+                return refuse("o3MaxLag is at most 365d: what waits is in memory");
             }
+            Ok(Some(TableChange::O3MaxLagMs(Some(millis))))
         }
         "walsegmentrolloverrowcount" if number > 0 => {
             Ok(Some(TableChange::SegmentRows(Some(number))))
