@@ -253,6 +253,12 @@ impl CheckReport {
             self.add(error, way_on, Mend::Move(path)).lost.push(lost);
             return Ok(None);
         }
+        if let Some(chunk) = done_with(fs, &log_dir, identity, catalog, &error)? {
+            let way_on = "all rows in it are in parts, and a start reads it only if later rows need definitions from it; a repair moves it to quarantine/, with the \
+                chunks before it";
+            self.add(error, way_on, Mend::Move(chunk));
+            return Ok(None);
+        }
         let way_on = "the start is refused; restore a backup, or let a repair cut the log there: it keeps copies in quarantine/, and what is \
             listed as lost is lost";
         let lost = sequencer::beyond(fs, &log_dir, &error)?;
@@ -364,6 +370,21 @@ impl CheckReport {
             self.add(what, way_on, mend);
         }
     }
+}
+
+/// The newest chunk at the error's place or before it, where everything up to there is flushed or on shelves.
+fn done_with(
+    fs: &Fs,
+    log_dir: &Path,
+    identity: &Identity,
+    catalog: Option<&CatalogState>,
+    error: &LogError,
+) -> Result<Option<PathBuf>, OpenError> {
+    let (Some(state), Some((place, _))) = (catalog, sequencer::place_of(error)) else {
+        return Ok(None);
+    };
+    let flushed = |table| flushed(state, table);
+    Ok(sequencer::done_at(fs, log_dir, &identity.uuid, &flushed, &place)?)
 }
 
 /// True when the log or a shelf has the frame, whole.

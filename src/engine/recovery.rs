@@ -19,7 +19,7 @@ use crate::sequencer::{
 };
 use crate::storage::{Catalog, CatalogState};
 use crate::types::{SegmentId, SeqTxn, TableId, WriterId};
-use crate::wal::{self, SegmentReader, WalError};
+use crate::wal::{self, SegmentReader, SeriesCursor, WalError};
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -64,38 +64,12 @@ pub(super) fn recover(
     }
     let (catalog, state) = Catalog::open(fs, &catalog_dir, identity.uuid, identity.epoch)?;
     let segments = Segments { fs, wal_dir: &wal_dir, identity };
-    let mut readers = Readers::default();
-    let mut unread = None;
-    let found = sequencer::recover(fs, &log_dir, &identity.uuid, &mut |txn| {
-        // A frame that cannot be read now is no frame that is lost: nothing may be cut for it.
-        unread.is_some()
-            || segments.is_whole(txn, &state, &mut readers).unwrap_or_else(|error| {
-                unread = Some(error);
-                true
-            })
-    })?;
-    drop(readers);
-    if let Some(error) = unread {
-        // Row L13.
-        return Err(error.into());
+    let mut found = segments.read_log(&log_dir, &state, Extent::Unflushed)?;
+    if !found.is_complete {
+        tracing::info!("reading the whole log: rows need definitions of earlier ones");
+        found = segments.read_log(&log_dir, &state, Extent::All)?;
     }
-    let (mut log, transactions, carried, shelves) = match found {
-        Some(Recovered { state, transactions, carried, unsynced, cut, shelves }) => {
-            if let Some(cut) = cut {
-                tracing::warn!(path = %cut.path.display(), at = cut.at, bytes = cut.bytes,
-                    "the log had a torn end, which was cut; nothing in it was acknowledged");
-            }
-            segments.sync(&unsynced)?;
-            (state, transactions, carried, shelves)
-        }
-        None if !state.tables.is_empty() => return Err(OpenError::Missing(log_dir)),
-        // Row L1.
-        None => (LogState::new(identity.uuid), Vec::new(), CarriedFrames::new(), Vec::new()),
-    };
-    if let Some(gap) = gaps(&transactions, &state, &log).into_iter().next() {
-        // Row H6.
-        return Err(gap.error(&log_dir));
-    }
+    let Found { mut log, transactions, needed, shelves, .. } = found;
     log.epoch = identity.epoch;
     let registry = registry(config, &state, &log, &transactions);
     // Row L19. A table whose drop is still to be applied needs no more numbers.
@@ -117,8 +91,8 @@ pub(super) fn recover(
             log.at_least(shelf.table, &table.def(), shelf.last);
         }
     }
-    let pending = pending(transactions, &state);
-    let inherited = segments.keep_needed(&pending, &carried, !config.wal_retention.is_zero())?;
+    let pending = pending(&transactions, &state);
+    let inherited = segments.keep(needed, !config.wal_retention.is_zero())?;
     let writers = wal::list_writers(fs, &wal_dir)?;
     let highest = writers.last().copied().unwrap_or_default();
     // The last folder stays, so that its number is never given again: a block of an old segment would verify in a new one.
@@ -244,9 +218,28 @@ pub(super) fn gaps(transactions: &[Committed], state: &CatalogState, log: &LogSt
 }
 
 /// What the catalog does not have yet.
-fn pending(transactions: Vec<Committed>, state: &CatalogState) -> Vec<Committed> {
-    let is_pending = |txn: &Committed| txn.seq_txn > flushed(state, txn.table);
-    transactions.into_iter().filter(is_pending).collect()
+fn pending(transactions: &[Committed], state: &CatalogState) -> Vec<Committed> {
+    let is_pending = |txn: &&Committed| txn.seq_txn > flushed(state, txn.table);
+    transactions.iter().filter(is_pending).cloned().collect()
+}
+
+/// How much of the log is read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Extent {
+    /// From the first chunk on that has something which is not flushed.
+    Unflushed,
+    All,
+}
+
+/// What the log said.
+struct Found {
+    log: LogState,
+    transactions: Vec<Committed>,
+    /// Segments with rows that are not flushed. What of them only the log had is back in them.
+    needed: BTreeSet<(WriterId, SegmentId)>,
+    shelves: Vec<ShelfFile>,
+    /// False when rows that are not flushed need definitions that neither their segments nor the chunks have that were read.
+    is_complete: bool,
 }
 
 /// Segments whose frames are being looked for; a log names the same few again and again.
@@ -263,6 +256,66 @@ struct Segments<'a> {
 }
 
 impl Segments<'_> {
+    /// Reads the log, makes durable what it names and was in doubt, and gives segments back what only the log had.
+    fn read_log(
+        &self,
+        log_dir: &Path,
+        state: &CatalogState,
+        extent: Extent,
+    ) -> Result<Found, OpenError> {
+        let applied = |table| match extent {
+            Extent::Unflushed => flushed(state, table),
+            Extent::All => SeqTxn::NONE,
+        };
+        let mut readers = Readers::default();
+        let mut unread = None;
+        let uuid = self.identity.uuid;
+        let found = sequencer::recover(self.fs, log_dir, &uuid, &applied, &mut |txn| {
+            // A frame that cannot be read now is no frame that is lost: nothing may be cut for it.
+            unread.is_some()
+                || self.is_whole(txn, state, &mut readers).unwrap_or_else(|error| {
+                    unread = Some(error);
+                    true
+                })
+        })?;
+        if let Some(error) = unread {
+            // Row L13.
+            return Err(error.into());
+        }
+        let Some(found) = found else {
+            if !state.tables.is_empty() {
+                return Err(OpenError::Missing(log_dir.to_owned()));
+            }
+            // Row L1.
+            return Ok(Found {
+                log: LogState::new(uuid),
+                transactions: Vec::new(),
+                needed: BTreeSet::new(),
+                shelves: Vec::new(),
+                is_complete: true,
+            });
+        };
+        let Recovered { state: log, transactions, unread: chunks, carried, unsynced, cut, shelves } =
+            found;
+        if let Some(cut) = cut {
+            tracing::warn!(path = %cut.path.display(), at = cut.at, bytes = cut.bytes,
+                "the log had a torn end, which was cut; nothing in it was acknowledged");
+        }
+        self.sync(&unsynced)?;
+        if let Some(gap) = gaps(&transactions, state, &log).into_iter().next() {
+            // Row H6.
+            return Err(gap.error(log_dir));
+        }
+        let pending = pending(&transactions, state);
+        let needed = self.restore(&pending, &carried)?;
+        let is_complete = chunks == 0 || self.have_definitions(&pending);
+        if chunks > 0 {
+            // Nobody knows what else those chunks carry: they may only go once the segments have it.
+            self.sync(&needed)?;
+        }
+        Ok(Found { log, transactions, needed, shelves, is_complete })
+    }
+
     /// Whether a transaction that may never have reached the device is there: its frame verifies, or its rows are in a part.
     ///
     /// # Errors
@@ -314,16 +367,14 @@ impl Segments<'_> {
         Ok(())
     }
 
-    /// Writes carried frames back into the segments that apply will read, and removes the segments that it will not, unless all are
-    /// to be kept for a while.
-    fn keep_needed(
+    /// Puts carried frames back into the segments that apply will read, and returns those segments.
+    fn restore(
         &self,
         pending: &[Committed],
         carried: &CarriedFrames,
-        keep_all: bool,
     ) -> Result<BTreeSet<(WriterId, SegmentId)>, OpenError> {
         let place = |txn: &Committed| txn.kind.frame().map(|frame| (frame.writer, frame.segment));
-        let mut needed: BTreeSet<_> = pending.iter().filter_map(place).collect();
+        let needed: BTreeSet<_> = pending.iter().filter_map(place).collect();
         for &(writer, segment) in &needed {
             let opened =
                 SegmentReader::open(self.fs, self.wal_dir, &self.identity.segment(writer, segment));
@@ -338,6 +389,35 @@ impl Segments<'_> {
                 wal::restore(self.fs, self.wal_dir, &identity, self.identity.epoch - 1, frames)?;
             }
         }
+        Ok(needed)
+    }
+
+    /// Whether the first row of each table that is not flushed finds the definitions of its series in its segment. A later
+    /// row then does: the log was read from there on.
+    fn have_definitions(&self, pending: &[Committed]) -> bool {
+        let mut first: BTreeMap<(WriterId, SegmentId), BTreeMap<TableId, &Frame>> = BTreeMap::new();
+        for (table, frame) in pending.iter().filter_map(|t| t.kind.frame().map(|f| (t.table, f))) {
+            let frames = first.entry((frame.writer, frame.segment)).or_default();
+            frames.entry(table).or_insert(frame);
+        }
+        first.into_iter().all(|((writer, segment), frames)| {
+            let identity = self.identity.segment(writer, segment);
+            let Ok(reader) = SegmentReader::open(self.fs, self.wal_dir, &identity) else {
+                return false;
+            };
+            frames.into_values().all(|frame| {
+                let mut none_known = SeriesCursor::default();
+                reader.new_series(frame.offset, frame.len, &mut none_known).is_ok()
+            })
+        })
+    }
+
+    /// Removes the segments that apply will not read, unless all are to be kept for a while. Returns those that stay.
+    fn keep(
+        &self,
+        mut needed: BTreeSet<(WriterId, SegmentId)>,
+        keep_all: bool,
+    ) -> Result<BTreeSet<(WriterId, SegmentId)>, OpenError> {
         for file in wal::list_segments(self.fs, self.wal_dir)? {
             if keep_all {
                 needed.insert((file.writer, file.segment));

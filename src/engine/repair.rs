@@ -25,22 +25,18 @@ pub fn repair(fs: &Fs, dir: &Path) -> Result<(CheckReport, Vec<String>), OpenErr
     let _lock = lock(fs, dir)?;
     let mut work = Repair { fs, dir, done: Vec::new() };
     let mut report = look(fs, dir)?;
-    let mut moved = Vec::new();
-    while work.move_away(&report)? {
+    let mut mended = Vec::new();
+    while work.move_away(&report)? || work.identity(&report)? || work.log(&report)? {
         // What was behind it can be seen now.
-        moved.append(&mut report.findings);
+        mended.append(&mut report.findings);
         report = look(fs, dir)?;
     }
-    report.findings.splice(0..0, moved);
-    work.identity(&report)?;
     let is_damaged = |mend: &Mend| report.findings.iter().any(|finding| finding.mend == *mend);
-    if is_damaged(&Mend::Log) {
-        work.log()?;
-    }
     if is_damaged(&Mend::Catalog) {
         work.catalog()?;
     }
     work.parts(&report)?;
+    report.findings.splice(0..0, mended);
     Ok((report, work.done))
 }
 
@@ -64,30 +60,37 @@ impl Repair<'_> {
         Ok(moved)
     }
 
-    fn identity(&mut self, report: &CheckReport) -> Result<(), OpenError> {
+    /// True when one was written.
+    fn identity(&mut self, report: &CheckReport) -> Result<bool, OpenError> {
+        let mut written = false;
         for finding in &report.findings {
             if let Mend::Identity(identity) = &finding.mend {
                 self.keep(&self.dir.join("identity"))?;
                 identity.write(self.fs, self.dir)?;
                 self.say("wrote a new identity file from the logs' headers");
+                written = true;
             }
         }
-        Ok(())
+        Ok(written)
     }
 
-    /// Cuts the log until what is left of it is whole. Where nothing is left, a new one is begun: a directory with data has a log.
-    fn log(&mut self) -> Result<(), OpenError> {
+    /// Cuts a damaged log until what is left of it is whole; true when it did. Where nothing is left, a new one is begun: a directory
+    /// with data has a log.
+    fn log(&mut self, report: &CheckReport) -> Result<bool, OpenError> {
+        if report.findings.iter().all(|finding| finding.mend != Mend::Log) {
+            return Ok(false);
+        }
         let identity = self.read_identity()?;
         let log_dir = log_dir(self.dir);
         // What is cut may name the only frames of its rows.
         self.keep_segments(&identity)?;
         loop {
             match sequencer::survey(self.fs, &log_dir, &identity.uuid, &mut |_| true) {
-                Ok(Some(_)) => return Ok(()),
+                Ok(Some(_)) => return Ok(true),
                 Ok(None) => {
                     sequencer::begin(self.fs, &log_dir, &identity.uuid, identity.epoch)?;
                     self.say("began a new log");
-                    return Ok(());
+                    return Ok(true);
                 }
                 Err(error) => {
                     let Some((path, from)) = sequencer::place_of(&error) else {

@@ -211,6 +211,14 @@ pub(super) fn finish_record(out: &mut [u8], header: RecordHeader, seed: Seed, of
     out[RECORD_CRC_AT..RECORD_CRC_AT + 4].copy_from_slice(&crc.to_le_bytes());
 }
 
+/// How many bytes the record has, header included, whose header is at hand; `None` when no record begins so.
+pub(super) fn record_bytes(header: &[u8]) -> Option<u64> {
+    let mut take = Take(header);
+    let has_magic = take.slice(4)? == RECORD_MAGIC;
+    let body = take.u32()?;
+    has_magic.then_some(RECORD_HEADER_BYTES as u64 + u64::from(body))
+}
+
 /// The record at `offset` of a chunk, if a whole one is there.
 pub(super) fn read_record(chunk: &[u8], offset: usize, seed: Seed) -> Option<RecordView<'_>> {
     let from = chunk.get(offset..)?;

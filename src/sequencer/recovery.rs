@@ -1,7 +1,8 @@
 //! Reading the log at a start. `docs/formats/txn-log.md` has the decision table; its labels stand in the comments here.
 
 use super::format::{
-    ChunkHeader, HEADER_BYTES, RecordHeader, RecordKind, Seed, next_record, read_record,
+    ChunkHeader, HEADER_BYTES, RECORD_HEADER_BYTES, RecordHeader, RecordKind, Seed, next_record,
+    read_record, record_bytes,
 };
 use super::log::{chunk_numbers, chunk_path};
 use super::purge::ChunkUse;
@@ -20,8 +21,11 @@ use std::path::{Path, PathBuf};
 pub struct Recovered {
     /// Where it stands after its last record, ready for [`super::Sequencer::start`].
     pub state: LogState,
-    /// Every transaction of the chunks and shelves that are still there, in order. Many of them may be flushed already.
+    /// Every transaction of the chunks that were read and of the shelves, in order. Many of them may be flushed already.
     pub transactions: Vec<Committed>,
+    /// How many chunks were not read, since everything in them is flushed. Frames that are not flushed may need definitions
+    /// that only these chunks carry.
+    pub unread: usize,
     /// Frames that the log carries and whose segment was not synced past them, by segment, in order of their offsets. Where
     /// a segment is still needed, they go back into it before anybody reads it.
     pub carried: CarriedFrames,
@@ -63,6 +67,9 @@ pub struct Cut {
 /// Reads the log in `dir` of the server `uuid`; `None` when there is none. A torn end is cut from the file, durably; nothing else is
 /// changed.
 ///
+/// Chunks at the beginning of the log whose every transaction is `flushed` are not read: row L20. A caller that knows of
+/// nothing flushed has all of them read.
+///
 /// `is_whole` is asked about frames that the log names and that may never have reached the device: those that
 /// `async` and `nosync` wrote after their last sync. It answers true for a frame that verifies and for one whose rows
 /// are in a part already. The log ends before the first record that names another.
@@ -73,13 +80,14 @@ pub fn recover(
     fs: &Fs,
     dir: &Path,
     uuid: &[u8; 16],
+    flushed: &dyn Fn(TableId) -> SeqTxn,
     is_whole: &mut dyn FnMut(&Committed) -> bool,
 ) -> Result<Option<Recovered>, LogError> {
     remove_unfinished(fs, dir)?;
-    read(fs, dir, uuid, is_whole, true)
+    read(fs, dir, uuid, flushed, is_whole, true)
 }
 
-/// Reads the log as [`recover`] does, and changes nothing.
+/// Reads the whole log as [`recover`] does, and changes nothing.
 ///
 /// # Errors
 /// As [`recover`].
@@ -89,24 +97,30 @@ pub fn survey(
     uuid: &[u8; 16],
     is_whole: &mut dyn FnMut(&Committed) -> bool,
 ) -> Result<Option<Recovered>, LogError> {
-    read(fs, dir, uuid, is_whole, false)
+    read(fs, dir, uuid, &|_| SeqTxn::NONE, is_whole, false)
 }
 
 fn read(
     fs: &Fs,
     dir: &Path,
     uuid: &[u8; 16],
+    flushed: &dyn Fn(TableId) -> SeqTxn,
     is_whole: &mut dyn FnMut(&Committed) -> bool,
     may_cut: bool,
 ) -> Result<Option<Recovered>, LogError> {
     let mut reading: Option<Reading> = None;
     let shelves = Shelves::read(fs, dir, uuid)?;
     let chunks = list_chunks(fs, dir)?;
-    for (n, number) in chunks.iter().enumerate() {
+    let (unread, in_use) = find_done(fs, dir, uuid, &chunks, flushed, &shelves)?;
+    for (n, number) in chunks.iter().enumerate().skip(unread) {
         let path = chunk_path(dir, *number);
         let bytes = Bytes::from(fs.read_from_device(&path)?);
         let header = ChunkHeader::decode(&bytes, &path)?;
-        let reading = reading.get_or_insert_with(|| Reading::new(uuid, &header, &shelves));
+        let reading = reading.get_or_insert_with(|| {
+            let mut reading = Reading::new(uuid, &header, &shelves);
+            reading.unread(&chunks[..unread], &in_use);
+            reading
+        });
         let chunk = Chunk { path, bytes, header, is_last: n + 1 == chunks.len() };
         reading.chunk(&chunk, *number, is_whole)?;
         if chunk.is_last {
@@ -119,6 +133,83 @@ fn read(
     }
     let recovered = reading.map(Reading::finish);
     Ok(recovered.map(|recovered| shelves.join(recovered)))
+}
+
+/// Row L20: how many chunks at the beginning are done with, and the last transactions in them. The newest checkpoint of which
+/// everything is done tells; the last chunk is always read.
+fn find_done(
+    fs: &Fs,
+    dir: &Path,
+    uuid: &[u8; 16],
+    chunks: &[u64],
+    flushed: &dyn Fn(TableId) -> SeqTxn,
+    shelves: &Shelves,
+) -> Result<(usize, BTreeMap<TableId, SeqTxn>), LogError> {
+    let shelved = shelves.last();
+    let done = |table| flushed(table).max(shelved.get(&table).copied().unwrap_or_default());
+    for (n, number) in chunks.iter().enumerate().skip(1).rev() {
+        // A head that does not verify is reported by whoever reads the chunk.
+        let Some(tables) = read_checkpoint(fs, &chunk_path(dir, *number), uuid, *number)? else {
+            break;
+        };
+        if tables.iter().all(|(table, last)| done(*table) >= *last) {
+            return Ok((n, tables));
+        }
+    }
+    Ok((0, BTreeMap::new()))
+}
+
+/// The last transaction of each table before a chunk; `None` when its head does not verify.
+fn read_checkpoint(
+    fs: &Fs,
+    path: &Path,
+    uuid: &[u8; 16],
+    number: u64,
+) -> Result<Option<BTreeMap<TableId, SeqTxn>>, LogError> {
+    let file = fs.open_read(path)?;
+    file.forget_cached()?;
+    let len = file.len()?;
+    let mut head = vec![0; HEADER_BYTES + RECORD_HEADER_BYTES];
+    if len < head.len() as u64 {
+        return Ok(None);
+    }
+    file.read_exact_at(&mut head, 0)?;
+    let size =
+        record_bytes(&head[HEADER_BYTES..]).filter(|size| *size <= len - HEADER_BYTES as u64);
+    let Some(size) = size.and_then(|size| usize::try_from(size).ok()) else { return Ok(None) };
+    let is_ours = |header: ChunkHeader| header.uuid == *uuid && header.chunk == number;
+    if !ChunkHeader::decode(&head, path).is_ok_and(is_ours) {
+        return Ok(None);
+    }
+    head.resize(HEADER_BYTES + size, 0);
+    file.read_exact_at(&mut head, 0)?;
+    let mut state = LogState::new(*uuid);
+    let record = read_record(&head, HEADER_BYTES, Seed::new(uuid, number))
+        .filter(|record| record.header.kind == RecordKind::Checkpoint);
+    let is_whole =
+        record.is_some_and(|record| decode_checkpoint(record.body, &mut state).is_some());
+    Ok(is_whole.then(|| state.tables().map(|(id, table)| (id, table.seq_txn)).collect()))
+}
+
+/// The newest chunk at `place` or before it, where a start reads no chunk up to there: see [`recover`].
+///
+/// # Errors
+/// As [`recover`].
+pub fn done_at(
+    fs: &Fs,
+    dir: &Path,
+    uuid: &[u8; 16],
+    flushed: &dyn Fn(TableId) -> SeqTxn,
+    place: &Path,
+) -> Result<Option<PathBuf>, LogError> {
+    let shelves = Shelves::read(fs, dir, uuid)?;
+    let mut chunks = chunk_numbers(fs, dir)?;
+    chunks.sort_unstable();
+    let (done, _) = find_done(fs, dir, uuid, &chunks, flushed, &shelves)?;
+    let mut paths: Vec<PathBuf> = chunks.iter().map(|number| chunk_path(dir, *number)).collect();
+    let is_done = paths.get(done).is_some_and(|needed| place < needed);
+    paths.truncate(done);
+    Ok(paths.into_iter().rfind(|path| is_done && path <= place))
 }
 
 /// Adds frames of a record.
@@ -260,6 +351,7 @@ struct Reading {
     /// Where the chunk at hand has to end.
     cut_at: Option<usize>,
     cut: Option<Cut>,
+    unread: usize,
 }
 
 impl Reading {
@@ -275,6 +367,16 @@ impl Reading {
             unsynced: BTreeSet::new(),
             cut_at: None,
             cut: None,
+            unread: 0,
+        }
+    }
+
+    /// Takes chunks into account that are done with. What they carry nobody needs, or the caller reads them after all.
+    fn unread(&mut self, chunks: &[u64], last: &BTreeMap<TableId, SeqTxn>) {
+        self.unread = chunks.len();
+        for chunk in chunks {
+            let in_use = ChunkUse { last: last.clone(), ..ChunkUse::new(*chunk) };
+            self.state.chunks.push(in_use);
         }
     }
 
@@ -395,6 +497,7 @@ impl Reading {
         Recovered {
             state: self.state,
             transactions: self.transactions,
+            unread: self.unread,
             carried: self.carried,
             unsynced: self.unsynced,
             cut: self.cut,

@@ -20,8 +20,11 @@ const HOUR: i64 = 3_600_000_000_000;
 pub(super) struct Sent {
     /// Rows given to the session, numbered from 0.
     pub(super) sent: u64,
-    /// Rows that must be there whatever happens: acknowledged, or seen after a recovery.
+    /// Rows that must be there: acknowledged, or seen after a recovery.
     pub(super) floor: u64,
+    /// As many of them as the power cannot take. Under `nosync` a killed process leaves rows that only the kernel has, until
+    /// the next start has them synced.
+    pub(super) durable: u64,
     /// Rows acknowledged in this life.
     pub(super) acked: u64,
 }
@@ -111,7 +114,7 @@ impl Model {
         for (connection, known) in &mut self.connections {
             let count = seen.get(connection).copied().unwrap_or(0);
             let sent = if self.by_table { known.sent } else { count };
-            *known = Sent { sent, floor: count, acked: 0 };
+            *known = Sent { sent, floor: count, durable: count, acked: 0 };
         }
     }
 

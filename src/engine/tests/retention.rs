@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 /// A server whose rows are all flushed, in segments and chunks of the log that are closed, but for the last chunk.
-fn world(keep_s: u64) -> World {
+pub(super) fn world(keep_s: u64) -> World {
     let mut world = World::new(11);
     world.config.wal_retention = Duration::from_secs(keep_s);
     world.config.hook.enabled = false;
@@ -23,14 +23,14 @@ fn world(keep_s: u64) -> World {
     world
 }
 
-fn flush(world: &mut World) {
+pub(super) fn flush(world: &mut World) {
     world.flush();
     while world.step(Actor::Worker) {}
     world.steps().engine().shared.writers.close_idle();
 }
 
 /// The housekeeper looks, and looks again once what it wanted to know is committed.
-fn keep_house(world: &mut World) {
+pub(super) fn keep_house(world: &mut World) {
     for _ in 0..3 {
         world.step(Actor::Housekeeper);
         while world.step(Actor::Sequencer) {}

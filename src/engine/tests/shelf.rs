@@ -2,7 +2,7 @@
 
 use super::rows::{BOTH, Bed, Life, flip, start};
 use crate::engine::steps::Actor;
-use crate::engine::{DEFAULT_DATABASE, check};
+use crate::engine::{DEFAULT_DATABASE, check, repair};
 use crate::io::Fs;
 use crate::sequencer::Change;
 use crate::types::SeqTxn;
@@ -181,5 +181,25 @@ fn a_damaged_frame_is_shelved_as_it_is_and_stops_its_table_again() {
         assert!(!report.findings.is_empty(), "the check sees it on the shelf");
         let (a, b, troubles) = start(&bed).expect("the others go on");
         assert_eq!((a, b, troubles.len()), (4, 8, 1));
+    }
+}
+
+#[test]
+fn one_repair_is_enough_where_the_log_is_damaged_and_a_shelf_is_lost() {
+    for bed in beds() {
+        let mut life = shelve(&bed);
+        life.rows(&["b"], 32..35);
+        drop(life);
+        for shelf in held(&bed, "shelf") {
+            std::fs::remove_file(shelf).expect("a shelf");
+        }
+        // Row L7: the checkpoint. The gap, row H6, shows once the log is cut before it.
+        flip(held(&bed, "log").iter().max().expect("a chunk"), 64 + 40);
+        let (report, done) = repair(&Fs::real(), bed.dir()).expect("a repair");
+        assert!(report.findings.len() >= 2, "{report:?}");
+        let again = check(&Fs::real(), bed.dir()).expect("a folder");
+        assert_eq!(again.findings, [], "{done:?}");
+        let (a, _, troubles) = start(&bed).expect("a start");
+        assert_eq!((a, troubles), (5, Vec::new()));
     }
 }

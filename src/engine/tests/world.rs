@@ -72,6 +72,8 @@ impl World {
         config.apply.flush_age_ms = 2000;
         config.apply.compaction.fan_in = 2;
         config.apply.compaction.parts_max = 2 + rng.below(4) as usize;
+        // What is kept although it is done with must not be in the way of a start.
+        config.wal_retention = Duration::from_secs(if seed % 8 == 7 { 20 } else { 0 });
         World {
             disk: SimDisk::new(rng.next_u64()),
             rng,
@@ -114,7 +116,7 @@ impl World {
         for known in self.model.connections.values_mut() {
             // `nosync` promises nothing against a power cut.
             if forgets && self.config.sequencer.durability == Durability::NoSync {
-                known.acked = known.floor;
+                (known.floor, known.acked) = (known.durable, 0);
             }
             known.floor = known.floor.max(known.acked);
         }
@@ -217,11 +219,18 @@ impl World {
             while world.step(Actor::Sequencer) {}
             world.steps().engine().catalog.seal().expect("a sound disk");
         });
-        for known in self.model.connections.values_mut() {
-            known.floor = known.floor.max(known.acked);
-        }
-        self.end(closed.err().unwrap_or(Ended::Killed));
+        self.closed(closed.err());
         Ok(())
+    }
+
+    /// After a clean stop everything is durable, if nothing ended it before.
+    fn closed(&mut self, ended: Option<Ended>) {
+        self.end(ended.unwrap_or(Ended::Killed));
+        if ended.is_none() {
+            for known in self.model.connections.values_mut() {
+                known.durable = known.floor;
+            }
+        }
     }
 
     /// Opens the server on the disk as it is, or says why it refuses.
@@ -306,13 +315,7 @@ impl World {
             drop(clients);
             steps.map(Steps::close)
         });
-        match closed {
-            Ok(_) => self.end(Ended::Killed),
-            Err(ended) => self.end(ended),
-        }
-        for known in self.model.connections.values_mut() {
-            known.floor = known.floor.max(known.acked);
-        }
+        self.closed(closed.err());
         Ok(())
     }
 

@@ -232,8 +232,9 @@ fn without_syncs_the_log_ends_before_the_first_frame_that_was_lost() {
     }
     drop(sequencer);
     let lost = |txn: &Committed| txn.seq_txn != SeqTxn(4);
-    let recovered =
-        recover(&Fs::real(), &bed.dir(), &UUID, &mut { lost }).expect("a log").expect("one");
+    let recovered = recover(&Fs::real(), &bed.dir(), &UUID, &|_| SeqTxn::NONE, &mut { lost })
+        .expect("a log")
+        .expect("one");
     assert_eq!(numbers(&recovered.transactions, 1), [1, 2, 3]);
     assert!(recovered.cut.is_some());
     assert_eq!(numbers(&bed.recovered().transactions, 1), [1, 2, 3]);
@@ -254,6 +255,8 @@ fn a_frame_below_a_synced_point_is_never_asked_about() {
         asked += 1;
         false
     };
-    let recovered = recover(&Fs::real(), &bed.dir(), &UUID, &mut ask).expect("a log").expect("one");
+    let recovered = recover(&Fs::real(), &bed.dir(), &UUID, &|_| SeqTxn::NONE, &mut ask)
+        .expect("a log")
+        .expect("one");
     assert_eq!((recovered.transactions.len(), asked), (2, 0));
 }

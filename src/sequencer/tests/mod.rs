@@ -57,7 +57,7 @@ impl Bed {
     }
 
     fn recover(&self) -> Result<Option<Recovered>, LogError> {
-        recover(&Fs::real(), &self.dir(), &UUID, &mut |_| true)
+        recover(&Fs::real(), &self.dir(), &UUID, &|_| SeqTxn::NONE, &mut |_| true)
     }
 
     fn recovered(&self) -> Recovered {
