@@ -30,6 +30,7 @@
 //! - A line's names, types and partition are claimed before its row enters a batch, all or none, after every other check.
 //! - Recovered rows: acknowledged ⊆ recovered ⊆ sent, per connection a prefix, no row twice.
 
+mod blocking;
 mod config;
 mod error;
 mod identity;

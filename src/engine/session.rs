@@ -4,6 +4,7 @@
 //! except to claim a name.
 
 use super::IngestError;
+use super::blocking::blocking;
 use super::open::Shared;
 use super::rejects::Place;
 use super::rows::{Outcome, RowBuilder};
@@ -153,11 +154,25 @@ impl Session {
         self.writer.is_some()
     }
 
-    /// Borrows a WalWriter; waits while all are lent. Call it before [`Session::ingest`] whenever there are bytes.
+    /// True when [`Session::ready`] has nothing to do.
+    pub fn is_ready(&self) -> bool {
+        self.writer.as_ref().is_some_and(|writer| writer.has_segment())
+    }
+
+    /// Borrows a WalWriter; waits while all are lent, and for its segment. Call it before [`Session::ingest`] whenever there are bytes.
     pub async fn ready(&mut self) {
-        if self.writer.is_none() {
-            self.writer = Some(self.shared.writers.borrow().await);
-            metrics::WAL_WRITERS.increment(1.0);
+        let writer = match &mut self.writer {
+            Some(writer) => writer,
+            none => {
+                let writer = none.insert(self.shared.writers.borrow().await);
+                metrics::WAL_WRITERS.increment(1.0);
+                writer
+            }
+        };
+        if !writer.has_segment()
+            && let Err(error) = blocking(|| writer.prepare())
+        {
+            tracing::debug!(%error, "no segment yet; the first commit tries again");
         }
     }
 

@@ -1,6 +1,7 @@
 //! Statements that change something: each becomes a receipt like any other, and is answered when it is durable and, where nothing
 //! stands in the way, visible.
 
+use super::blocking::blocking;
 use super::open::Shared;
 use crate::apply::{ErrorTag, ResumeError};
 use crate::query::{Command, CommandError, CreateTable};
@@ -233,15 +234,6 @@ impl Shared {
             tokio::time::sleep(COMPACTION_POLL).await;
         }
         Ok(())
-    }
-}
-
-/// Does what may take a while where the runtime can be told so.
-fn blocking<T>(work: impl FnOnce() -> T) -> T {
-    use tokio::runtime::{Handle, RuntimeFlavor};
-    match Handle::try_current().map(|handle| handle.runtime_flavor()) {
-        Ok(RuntimeFlavor::MultiThread) => tokio::task::block_in_place(work),
-        _ => work(),
     }
 }
 

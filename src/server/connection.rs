@@ -274,7 +274,7 @@ impl Connection {
                 Greeting::Lines => {}
             }
         }
-        if !self.session.has_writer() {
+        if !self.session.is_ready() {
             self.borrow_writer().await?;
         }
         self.ingest()?;
@@ -287,7 +287,7 @@ impl Connection {
         Ok(Read::Bytes)
     }
 
-    /// Waits for a WalWriter when all are lent. A stop waits for those who have one, not for those who wait for one.
+    /// Waits for a WalWriter when all are lent, and for its segment to be created. A stop waits for those who have one, not for those who wait for one.
     async fn borrow_writer(&mut self) -> Result<(), End> {
         let before = self.context.clock.monotonic();
         let borrowed = tokio::select! {

@@ -18,7 +18,8 @@
 //! - Nothing here syncs on the way in. The caller gets the file and the length that must be durable; frames of a
 //!   small commit also come back as bytes, so that a log can carry them.
 //! - A frame verifies only in its own place: the checksum is seeded with server, writer, segment and offset.
-//! - A segment is created on the first byte of it. A closed one is never written to again, except by [`restore()`], which puts
+//! - A segment is created by [`WalWriter::prepare`], which is called with the first bytes that a connection sends, or else by the append, and
+//!   starts small. A closed one is never written to again, except by [`restore()`], which puts
 //!   frames back that a log carried and the file lost.
 //! - Reading never panics and never allocates more than a checksummed header admits, whatever the file holds.
 //!

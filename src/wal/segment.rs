@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 /// The first reservation. Each is three times what there is, up to the largest: a trickle takes little, a stream seldom asks.
-const RESERVE_MIN: u64 = 64 << 10;
+pub(super) const RESERVE_MIN: u64 = 64 << 10;
 const RESERVE_MAX: u64 = 4 << 20;
 
 /// A file that only grows. `end <= reserved` once anything is written.
@@ -28,6 +28,11 @@ impl Segment {
 
     pub(super) fn over(file: File) -> Segment {
         Segment { file: Arc::new(file), end: 0, reserved: 0, is_new: true }
+    }
+
+    /// Reserves the first room, so that the first commits find it.
+    pub(super) fn prepare(&mut self) -> Result<()> {
+        self.reserve(1)
     }
 
     pub(super) fn file(&self) -> &Arc<File> {

@@ -612,6 +612,46 @@ fn a_commit_that_finds_no_room_can_be_tried_again() {
     assert_eq!((values(&rows), names(&new).len()), (vec![10], 1));
 }
 
+#[test]
+fn a_segment_is_there_before_its_first_commit_and_is_not_touched_by_it_twice() {
+    let wal = Wal::new(WalConfig::default());
+    let mut writer = wal.pool.try_borrow().unwrap();
+    assert!(
+        !writer.has_segment() && list_segments(&Fs::real(), wal.dir.path()).unwrap().is_empty()
+    );
+    for _ in 0..2 {
+        writer.prepare().unwrap();
+        assert!(writer.has_segment());
+        assert_eq!(std::fs::metadata(wal.path(0)).unwrap().len(), 64 << 10, "small first");
+    }
+    let number = writer.series(TABLE, &[(HOST, "a")]);
+    let appended = append(&mut writer, &[&batch(TABLE, &[(1, number, 10)])]);
+    assert!(appended.new_file, "its name is not durable yet");
+    assert_eq!(values(&read_defined(&wal, &appended.frames[0]).unwrap().1), vec![10]);
+    assert_eq!(std::fs::metadata(wal.path(0)).unwrap().len(), 64 << 10);
+
+    writer.roll();
+    writer.prepare().unwrap();
+    assert!(wal.path(1).exists());
+    writer.roll();
+    assert_eq!(std::fs::metadata(wal.path(1)).unwrap().len(), 0, "one without a commit ends empty");
+}
+
+#[test]
+fn a_segment_that_cannot_be_prepared_is_created_by_the_commit() {
+    let wal = Wal::new(WalConfig::default());
+    let fs = Fs::real();
+    let mut writer = wal.pool.try_borrow().unwrap();
+    let in_the_way = wal.path(0).parent().unwrap().to_owned();
+    fs.create(&in_the_way).unwrap();
+    assert!(matches!(writer.prepare(), Err(WalError::Io(_))));
+    assert!(!writer.has_segment());
+    fs.remove(&in_the_way).unwrap();
+    let number = writer.series(TABLE, &[(HOST, "a")]);
+    let appended = append(&mut writer, &[&batch(TABLE, &[(1, number, 10)])]);
+    assert_eq!(values(&read_defined(&wal, &appended.frames[0]).unwrap().1), vec![10]);
+}
+
 #[tokio::test]
 async fn a_writer_that_comes_back_goes_on_in_its_segment() {
     let wal = Wal::new(WalConfig { writers_max: 2, ..WalConfig::default() });

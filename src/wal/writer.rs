@@ -6,7 +6,7 @@ use super::encode::{FrameMeta, Place, encode_frame};
 use super::error::WalError;
 use super::format::{Identity, Seal, put_header, writer_dir};
 use super::ledger::{ClosedSegment, Ledger};
-use super::segment::Segment;
+use super::segment::{RESERVE_MIN, Segment};
 use super::series::SegmentSeries;
 use crate::io::{File, Fs, IoError, Operation, synced};
 use crate::types::{ColumnId, SegmentId, TableId, WriterId};
@@ -17,7 +17,7 @@ use std::sync::Arc;
 /// The buffer that a writer keeps while nobody uses it.
 const IDLE_BUFFER_BYTES: usize = 64 << 10;
 
-/// Appends the commits of one connection at a time. Holds no file until the first commit.
+/// Appends the commits of one connection at a time. Holds no file until somebody prepares one, or the first commit.
 #[derive(Debug)]
 pub struct WalWriter {
     config: Arc<WalConfig>,
@@ -111,6 +111,24 @@ impl WalWriter {
     /// remembers the number: asked again, the set gets another one.
     pub fn series(&mut self, table: TableId, tags: &[(ColumnId, &str)]) -> u32 {
         self.series.define(table, tags)
+    }
+
+    /// True when the segment is there that the next commit goes to.
+    pub fn has_segment(&self) -> bool {
+        self.segment.is_some()
+    }
+
+    /// Creates the segment that the next commit goes to, with a little room, unless it is there. An append does so where nobody
+    /// has, but a folder to make and to sync is better waited for where nobody else waits.
+    ///
+    /// # Errors
+    /// As [`WalWriter::append`], which then tries again.
+    pub fn prepare(&mut self) -> Result<(), WalError> {
+        if self.segment.is_none() {
+            self.check_room(RESERVE_MIN)?;
+            self.segment.insert(self.create_segment()?).prepare()?;
+        }
+        Ok(())
     }
 
     /// Writes one frame for each batch that has rows, all with one call. `None` when no batch has rows.
