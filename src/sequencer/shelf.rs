@@ -12,7 +12,7 @@ use super::{Committed, Durability, LogError};
 use crate::io::Fs;
 use crate::types::{SeqTxn, TableId};
 use bytes::Bytes;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::{Path, PathBuf};
 
 /// Where one shelf is, and what it has.
@@ -214,36 +214,23 @@ pub fn remove_shelf(fs: &Fs, file: &ShelfFile) -> Result<(), LogError> {
     Ok(fs.sync_dir(dir)?)
 }
 
-/// A table's transactions of shelves and log together, in order. Where both have one, it is the same.
+/// What shelves and log have together, each table's transactions in order. Where both have one, it is the same. Without syncs, a power cut
+/// may have taken from the log what is on a shelf; the log then goes on behind it.
 pub(super) fn joined(shelved: Vec<Committed>, logged: Vec<Committed>) -> Vec<Committed> {
-    if shelved.is_empty() {
-        return logged;
-    }
-    let mut in_log: BTreeMap<TableId, (SeqTxn, SeqTxn)> = BTreeMap::new();
-    for txn in &logged {
-        let range = in_log.entry(txn.table).or_insert((txn.seq_txn, txn.seq_txn));
-        *range = (range.0.min(txn.seq_txn), range.1.max(txn.seq_txn));
-    }
-    let place = |txn: &Committed| match in_log.get(&txn.table) {
-        Some((first, _)) if txn.seq_txn < *first => Place::Before,
-        Some((_, last)) if txn.seq_txn <= *last => Place::Within,
-        // Without syncs, a power cut may have taken from the log what the shelf has.
-        Some(_) => Place::After,
-        None => Place::Before,
-    };
-    let (mut before, mut after) = (Vec::new(), Vec::new());
+    let mut all = Vec::with_capacity(shelved.len() + logged.len());
+    let mut waiting: BTreeMap<TableId, VecDeque<Committed>> = BTreeMap::new();
     for txn in shelved {
-        match place(&txn) {
-            Place::Before => before.push(txn),
-            Place::Within => {}
-            Place::After => after.push(txn),
-        }
+        waiting.entry(txn.table).or_default().push_back(txn);
     }
-    before.into_iter().chain(logged).chain(after).collect()
-}
-
-enum Place {
-    Before,
-    Within,
-    After,
+    for txn in logged {
+        if let Some(shelved) = waiting.get_mut(&txn.table) {
+            while let Some(earlier) = shelved.pop_front_if(|next| next.seq_txn < txn.seq_txn) {
+                all.push(earlier);
+            }
+            shelved.pop_front_if(|next| next.seq_txn == txn.seq_txn);
+        }
+        all.push(txn);
+    }
+    all.extend(waiting.into_values().flatten());
+    all
 }
