@@ -69,7 +69,7 @@ pub(super) fn recover(
         tracing::info!("reading the whole log: rows need definitions of earlier ones");
         found = segments.read_log(&log_dir, &state, Extent::All)?;
     }
-    let Found { mut log, transactions, needed, shelves, .. } = found;
+    let ReadLog { mut log, transactions, needed, shelves, .. } = found;
     log.epoch = identity.epoch;
     let registry = registry(config, &state, &log, &transactions);
     // Row L19. A table whose drop is still to be applied needs no more numbers.
@@ -232,7 +232,7 @@ enum Extent {
 }
 
 /// What the log said.
-struct Found {
+struct ReadLog {
     log: LogState,
     transactions: Vec<Committed>,
     /// Segments with rows that are not flushed. What of them only the log had is back in them.
@@ -262,7 +262,7 @@ impl Segments<'_> {
         log_dir: &Path,
         state: &CatalogState,
         extent: Extent,
-    ) -> Result<Found, OpenError> {
+    ) -> Result<ReadLog, OpenError> {
         let applied = |table| match extent {
             Extent::Unflushed => flushed(state, table),
             Extent::All => SeqTxn::NONE,
@@ -287,7 +287,7 @@ impl Segments<'_> {
                 return Err(OpenError::Missing(log_dir.to_owned()));
             }
             // Row L1.
-            return Ok(Found {
+            return Ok(ReadLog {
                 log: LogState::new(uuid),
                 transactions: Vec::new(),
                 needed: BTreeSet::new(),
@@ -313,7 +313,7 @@ impl Segments<'_> {
             // Nobody knows what else those chunks carry: they may only go once the segments have it.
             self.sync(&needed)?;
         }
-        Ok(Found { log, transactions, needed, shelves, is_complete })
+        Ok(ReadLog { log, transactions, needed, shelves, is_complete })
     }
 
     /// Whether a transaction that may never have reached the device is there: its frame verifies, or its rows are in a part.
