@@ -244,7 +244,10 @@ impl Fs {
     /// Forgets what the page cache holds of a file and the device has, or is said to have: after a failed sync these may differ, and
     /// the next read must ask the device. Bytes on their way to the device stay. A file that is not there is no error.
     pub fn forget_cached(&self, path: &Path) -> Result<()> {
-        let Kind::Real = &self.0 else { return Ok(()) };
+        if let Kind::Sim(fs) = &self.0 {
+            fs.forget_cached(path);
+            return Ok(());
+        }
         let file = match std::fs::File::open(path) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
             other => other.map_err(|e| self.fail(Operation::Open, path, e))?,

@@ -44,6 +44,16 @@ impl SimFs {
         done
     }
 
+    /// Advice to the kernel, and so no operation that may fail.
+    pub(in crate::io) fn forget_cached(&self, path: &Path) {
+        let mut disk = self.disk.lock();
+        if let Ok(node) = disk.find(path)
+            && let Ok(content) = disk.content(node)
+        {
+            content.forget_cached();
+        }
+    }
+
     pub(in crate::io) fn create(&self, path: &Path) -> io::Result<SimFile> {
         let node = self.run(Operation::Create, path, |disk| disk.create(path))?;
         Ok(SimFile { fs: self.clone(), node, path: path.to_owned(), is_read_only: false })
