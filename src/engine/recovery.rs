@@ -242,8 +242,8 @@ struct ReadLog {
     is_complete: bool,
 }
 
-/// Segments whose frames are being looked for; a log names the same few again and again.
-type Readers = BTreeMap<(WriterId, SegmentId), SegmentReader>;
+/// Segments whose frames are being looked for, and what is known of their tables' series; a log names the same few again and again.
+type Readers = BTreeMap<(WriterId, SegmentId), (SegmentReader, BTreeMap<TableId, SeriesCursor>)>;
 
 /// Each is an open file.
 const READERS_MAX: usize = 128;
@@ -316,7 +316,8 @@ impl Segments<'_> {
         Ok(ReadLog { log, transactions, needed, shelves, is_complete })
     }
 
-    /// Whether a transaction that may never have reached the device is there: its frame verifies, or its rows are in a part.
+    /// Whether a transaction that may never have reached the device is there: its frame verifies, and so do those before it that
+    /// define its series, or its rows are in a part.
     ///
     /// # Errors
     /// The segment is there and cannot be read.
@@ -338,14 +339,17 @@ impl Segments<'_> {
             if readers.len() >= READERS_MAX {
                 readers.clear();
             }
-            let reader = match readers.entry((writer, segment)) {
+            let (reader, cursors) = match readers.entry((writer, segment)) {
                 Entry::Occupied(entry) => entry.into_mut(),
                 Entry::Vacant(entry) => {
                     let identity = self.identity.segment(writer, segment);
-                    entry.insert(SegmentReader::open(self.fs, self.wal_dir, &identity)?)
+                    let reader = SegmentReader::open(self.fs, self.wal_dir, &identity)?;
+                    entry.insert((reader, BTreeMap::new()))
                 }
             };
-            reader.frame(offset, len).map(|_| ())
+            // Rows of earlier frames may be in parts, and the frames gone.
+            let known = cursors.entry(txn.table).or_default();
+            reader.frame(offset, len)?.new_series(known).map(|_| ())
         };
         match read() {
             Ok(()) => Ok(true),
