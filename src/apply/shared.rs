@@ -174,8 +174,7 @@ impl Shared {
         let default = Duration::from_millis(self.config.flush_age_ms);
         let overdue = |table: Arc<ApplyTable>| {
             let queue = lock(&table.queue);
-            let age = now.saturating_sub(queue.tail_since?);
-            let overdue = age.checked_sub(queue.max_lag.unwrap_or(default))?;
+            let overdue = queue.tail_age(now)?.checked_sub(queue.max_lag.unwrap_or(default))?;
             drop(queue);
             Some((overdue, table))
         };

@@ -7,6 +7,7 @@ use super::retry::Retry;
 use super::segments::Usage;
 use super::turn::TurnState;
 use super::{TableProgress, Txn, TxnKind};
+use crate::clock::Clock;
 use crate::schema::{Alteration, Shape, TableDef};
 use crate::storage::{Snapshot, TableDir, TableSchema, TableStore};
 use crate::types::{SeqTxn, TableId};
@@ -54,7 +55,9 @@ pub(super) struct Queue {
     /// How old the tail may get, where that is not the same for all tables.
     pub(super) max_lag: Option<Duration>,
     /// Monotonic time at which the first transaction after `frozen` was applied.
-    pub(super) tail_since: Option<Duration>,
+    tail_since: Option<Duration>,
+    /// How long ago it had been committed then: a moment, but after a start or a suspension.
+    tail_age: Duration,
     /// How many of `pending` take rows of earlier ones away.
     overwrites: usize,
 }
@@ -110,6 +113,7 @@ impl ApplyTable {
             frozen: flushed,
             max_lag: None,
             tail_since: None,
+            tail_age: Duration::ZERO,
             overwrites: 0,
         };
         ApplyTable {
@@ -253,8 +257,14 @@ impl ApplyTable {
     }
 
     /// Takes the transactions up to `txn` out of the queue: they are visible. Returns how many rows they have.
-    pub(super) fn applied(&self, txn: SeqTxn, now: Duration, gate: &Gate) -> u64 {
+    pub(super) fn applied(&self, txn: SeqTxn, clock: &Clock, gate: &Gate) -> u64 {
         let mut queue = lock(&self.queue);
+        if queue.tail_since.is_none() {
+            let age =
+                queue.pending.front().map_or(0, |txn| clock.wall_nanos().saturating_sub(txn.at));
+            queue.tail_since = Some(clock.monotonic());
+            queue.tail_age = Duration::from_nanos(u64::try_from(age).unwrap_or(0));
+        }
         let (mut rows, mut bytes) = (0, 0);
         while let Some(done) = queue.pending.pop_front_if(|t| t.seq_txn <= txn) {
             rows += done.size().0;
@@ -264,7 +274,6 @@ impl ApplyTable {
         queue.pending_bytes -= bytes;
         gate.applied(bytes, queue.is_apart);
         queue.is_apart &= !queue.pending.is_empty();
-        queue.tail_since.get_or_insert(now);
         drop(queue);
         self.progress.applied(txn, rows);
         rows
@@ -290,6 +299,13 @@ impl ApplyTable {
 }
 
 impl Queue {
+    /// How long ago the tail's first transaction was committed; `None` when the tail is empty. While a backlog is being applied, how long
+    /// ago it was applied: what was committed long before is about to get company.
+    pub(super) fn tail_age(&self, now: Duration) -> Option<Duration> {
+        let applied = now.saturating_sub(self.tail_since?);
+        Some(if self.pending.is_empty() { applied + self.tail_age } else { applied })
+    }
+
     /// Segments of the transactions that wait and fulfil a condition.
     fn usage(&self, counts: impl Fn(SeqTxn) -> bool) -> Usage {
         let mut usage = Usage::default();

@@ -173,7 +173,7 @@ impl ApplyTable {
         }
         tracing::warn!(table = %self.id, from = %first.seq_txn, to = %last.seq_txn, rows,
             "rows were skipped as somebody asked for");
-        self.applied(last.seq_txn, shared.clock.monotonic(), &shared.gate);
+        self.applied(last.seq_txn, &shared.clock, &shared.gate);
         self.want_flush(last.seq_txn);
         Step::Applied
     }
@@ -226,7 +226,7 @@ impl ApplyTable {
 
     /// Counts transactions up to `upto`, which have been published.
     pub(super) fn finish(&self, upto: SeqTxn, txns: usize, shared: &Shared) {
-        let rows = self.applied(upto, shared.clock.monotonic(), &shared.gate);
+        let rows = self.applied(upto, &shared.clock, &shared.gate);
         self.succeeded(Stage::Apply);
         metrics::APPLY_ROWS.increment(rows);
         metrics::APPLY_TRANSACTIONS.increment(txns as u64);

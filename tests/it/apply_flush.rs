@@ -25,6 +25,26 @@ fn a_tail_is_flushed_when_its_oldest_transaction_is_old_enough() {
 }
 
 #[test]
+fn a_start_makes_no_tail_younger_than_its_commits() {
+    let mut lab = Lab::new(ApplyConfig { flush_age_ms: 1000, ..quiet() });
+    let table = lab.create(1);
+    let last = lab.write(table, 0);
+    lab.applied(table);
+    for _ in 0..3 {
+        lab.clock.advance(Duration::from_millis(300));
+        lab.restart();
+        lab.applied(table);
+        lab.pool().tick();
+        assert_eq!(lab.snapshot(table).flushed_txn, SeqTxn::NONE);
+    }
+    lab.clock.advance(Duration::from_millis(100));
+    lab.pool().tick();
+    let progress = lab.pool().progress(table).unwrap();
+    block_on(progress.wait_flushed(last)).unwrap();
+    check_whole(&lab.snapshot(table));
+}
+
+#[test]
 fn a_large_tail_becomes_a_part_for_each_worker_in_order_of_transactions() {
     let mut lab = Lab::new(ApplyConfig { flush_piece_bytes: 1000, workers: 3, ..quiet() });
     let table = lab.create(1);

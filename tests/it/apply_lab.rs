@@ -176,7 +176,7 @@ impl Lab {
     fn log_txn(&mut self, table: TableId, kind: TxnKind) -> Txn {
         let last = self.last.entry(table).or_default();
         *last = last.next();
-        let txn = Txn { table, seq_txn: *last, at: 0, kind };
+        let txn = Txn { table, seq_txn: *last, at: self.clock.wall_nanos(), kind };
         self.log.push(txn.clone());
         txn
     }
