@@ -41,7 +41,7 @@ impl Default for WalConfig {
             series_bytes: 64 << 20,
             free_bytes_min: 256 << 20,
             writers_max: 1024,
-            carry_bytes: 16 << 10,
+            carry_bytes: 32 << 10,
         }
     }
 }
