@@ -327,7 +327,7 @@ impl Resolved {
         let mut out = Out { spans: &mut self.spans, completed: &mut self.completed };
         while let Some(span) = merge.next_span(&times, usize::MAX) {
             let rows = &times[span.source][span.start..span.start + span.len];
-            let may_repeat = matches!(self.cursors[span.source].rows, Rows::Run(..));
+            let may_repeat = self.cursors[span.source].may_repeat();
             let mut row = 0;
             while let Some(&time) = rows.get(row) {
                 if group.time != time {
@@ -399,11 +399,11 @@ impl Group {
         shape: &Shape,
         out: &mut Out<'_>,
     ) {
-        if let [(source, row)] = self.rows[..] {
-            out.push(source, row, 1);
-        }
-        if self.rows.len() < 2 {
-            self.rows.clear();
+        let Some(&(first, _)) = self.rows.first() else { return };
+        // Windows end where they may, so most groups of a part are its own.
+        let is_alone = self.rows.iter().all(|(source, _)| *source == first);
+        if self.rows.len() == 1 || (is_alone && !cursors[first].may_repeat()) {
+            self.rows.drain(..).for_each(|(source, row)| out.push(source, row, 1));
             return;
         }
         let mut rules: Vec<usize> = self
@@ -506,6 +506,11 @@ fn take(kept: &mut Vec<Kept>, (source, row): (usize, usize), before: &[usize], e
 }
 
 impl Cursor {
+    /// True when several of its rows may have one key. Those of a part are as its rule leaves them.
+    fn may_repeat(&self) -> bool {
+        matches!(self.rows, Rows::Run(..))
+    }
+
     fn times(&self) -> &[i64] {
         match &self.rows {
             Rows::Run(run, _) => run.time(),
