@@ -7,6 +7,7 @@ import json
 import os
 import pathlib
 import re
+import resource
 import signal
 import socket
 import subprocess
@@ -20,6 +21,15 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 START_SECONDS_MAX = 90
 SETTLE_SECONDS_MAX = 900
+
+
+# QuestDB keeps a file open for each column of each table and connection: a hundred tables take more than 20,000.
+for files in (1 << 20, resource.getrlimit(resource.RLIMIT_NOFILE)[1]):
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
+        break
+    except (ValueError, OSError):
+        pass  # only root may have more than the hard limit
 
 
 def free_port():
