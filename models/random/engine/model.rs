@@ -204,7 +204,7 @@ fn keep_house(sequencer: &Sequencer, world: &Mutex<World>) {
 
 /// What the log still holds is a gapless end of what was committed.
 fn check_log(dir: &Path, world: &World) {
-    let recovered = recover(&Fs::real(), dir, &[1; 16], &mut |_| true).unwrap().expect("a log");
+    let recovered = recover(&Fs::real(), dir, &[1; 16], &|_| SeqTxn::NONE, &mut |_| true).unwrap().expect("a log");
     let numbers: Vec<u64> = recovered.transactions.iter().map(|txn| txn.seq_txn.0).collect();
     assert!(numbers.windows(2).all(|pair| pair[0] + 1 == pair[1]), "{numbers:?}");
     assert!(
