@@ -69,7 +69,7 @@ pub(super) fn recover(
         tracing::info!("reading the whole log: rows need definitions of earlier ones");
         found = segments.read_log(&log_dir, &state, Extent::All)?;
     }
-    let ReadLog { mut log, transactions, needed, shelves, .. } = found;
+    let ReadLog { mut log, transactions, pending, needed, shelves, .. } = found;
     log.epoch = identity.epoch;
     let registry = registry(config, &state, &log, &transactions);
     // Row L19. A table whose drop is still to be applied needs no more numbers.
@@ -91,7 +91,6 @@ pub(super) fn recover(
             log.at_least(shelf.table, &table.def(), shelf.last);
         }
     }
-    let pending = pending(&transactions, &state);
     let inherited = segments.keep(needed, !config.wal_retention.is_zero())?;
     let writers = wal::list_writers(fs, &wal_dir)?;
     let highest = writers.last().copied().unwrap_or_default();
@@ -235,6 +234,8 @@ enum Extent {
 struct ReadLog {
     log: LogState,
     transactions: Vec<Committed>,
+    /// Those of them that the catalog does not have yet.
+    pending: Vec<Committed>,
     /// Segments with rows that are not flushed. What of them only the log had is back in them.
     needed: BTreeSet<(WriterId, SegmentId)>,
     shelves: Vec<ShelfFile>,
@@ -290,6 +291,7 @@ impl Segments<'_> {
             return Ok(ReadLog {
                 log: LogState::new(uuid),
                 transactions: Vec::new(),
+                pending: Vec::new(),
                 needed: BTreeSet::new(),
                 shelves: Vec::new(),
                 is_complete: true,
@@ -313,7 +315,7 @@ impl Segments<'_> {
             // Nobody knows what else those chunks carry: they may only go once the segments have it.
             self.sync(&needed)?;
         }
-        Ok(ReadLog { log, transactions, needed, shelves, is_complete })
+        Ok(ReadLog { log, transactions, pending, needed, shelves, is_complete })
     }
 
     /// Whether a transaction that may never have reached the device is there: its frame verifies, and so do those before it that

@@ -21,10 +21,13 @@ pub(super) fn chunk_path(dir: &Path, chunk: u64) -> PathBuf {
     dir.join(format!("{chunk:08}.log"))
 }
 
-/// The numbers of the chunks in `dir`, in no order.
+/// The numbers of the chunks in `dir`, ascending.
 pub(super) fn chunk_numbers(fs: &Fs, dir: &Path) -> Result<Vec<u64>, LogError> {
     let number = |name: &str| name.strip_suffix(".log")?.parse().ok();
-    Ok(fs.list(dir)?.iter().filter_map(|entry| number(&entry.name)).collect())
+    let mut numbers: Vec<u64> =
+        fs.list(dir)?.iter().filter_map(|entry| number(&entry.name)).collect();
+    numbers.sort_unstable();
+    Ok(numbers)
 }
 
 /// The open chunk.

@@ -118,7 +118,7 @@ fn read(
         let header = ChunkHeader::decode(&bytes, &path)?;
         let reading = reading.get_or_insert_with(|| {
             let mut reading = Reading::new(uuid, &header, &shelves);
-            reading.unread(&chunks[..unread], &in_use);
+            reading.skip(&chunks[..unread], &in_use);
             reading
         });
         let chunk = Chunk { path, bytes, header, is_last: n + 1 == chunks.len() };
@@ -131,7 +131,7 @@ fn read(
             }
         }
     }
-    let recovered = reading.map(Reading::finish);
+    let recovered = reading.map(|reading| Recovered { unread, ..reading.finish() });
     Ok(recovered.map(|recovered| shelves.join(recovered)))
 }
 
@@ -203,8 +203,7 @@ pub fn done_at(
     place: &Path,
 ) -> Result<Option<PathBuf>, LogError> {
     let shelves = Shelves::read(fs, dir, uuid)?;
-    let mut chunks = chunk_numbers(fs, dir)?;
-    chunks.sort_unstable();
+    let chunks = chunk_numbers(fs, dir)?;
     let (done, _) = find_done(fs, dir, uuid, &chunks, flushed, &shelves)?;
     let mut paths: Vec<PathBuf> = chunks.iter().map(|number| chunk_path(dir, *number)).collect();
     let is_done = paths.get(done).is_some_and(|needed| place < needed);
@@ -259,8 +258,7 @@ fn remove_unfinished(fs: &Fs, dir: &Path) -> Result<(), LogError> {
 
 /// The numbers of the chunks, ascending.
 fn list_chunks(fs: &Fs, dir: &Path) -> Result<Vec<u64>, LogError> {
-    let mut chunks = chunk_numbers(fs, dir)?;
-    chunks.sort_unstable();
+    let chunks = chunk_numbers(fs, dir)?;
     for pair in chunks.windows(2) {
         // Row L6.
         if pair[0] + 1 != pair[1] {
@@ -351,7 +349,6 @@ struct Reading {
     /// Where the chunk at hand has to end.
     cut_at: Option<usize>,
     cut: Option<Cut>,
-    unread: usize,
 }
 
 impl Reading {
@@ -367,13 +364,11 @@ impl Reading {
             unsynced: BTreeSet::new(),
             cut_at: None,
             cut: None,
-            unread: 0,
         }
     }
 
     /// Takes chunks into account that are done with. What they carry nobody needs, or the caller reads them after all.
-    fn unread(&mut self, chunks: &[u64], last: &BTreeMap<TableId, SeqTxn>) {
-        self.unread = chunks.len();
+    fn skip(&mut self, chunks: &[u64], last: &BTreeMap<TableId, SeqTxn>) {
         for chunk in chunks {
             let in_use = ChunkUse { last: last.clone(), ..ChunkUse::new(*chunk) };
             self.state.chunks.push(in_use);
@@ -497,7 +492,7 @@ impl Reading {
         Recovered {
             state: self.state,
             transactions: self.transactions,
-            unread: self.unread,
+            unread: 0,
             carried: self.carried,
             unsynced: self.unsynced,
             cut: self.cut,

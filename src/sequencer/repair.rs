@@ -25,9 +25,7 @@ pub fn place_of(error: &LogError) -> Option<(PathBuf, u64)> {
 /// # Errors
 /// The folder cannot be listed.
 pub fn chunks_from(fs: &Fs, dir: &Path, path: &Path) -> Result<Vec<PathBuf>, LogError> {
-    let mut numbers = chunk_numbers(fs, dir)?;
-    numbers.sort_unstable();
-    let paths = numbers.into_iter().map(|number| chunk_path(dir, number));
+    let paths = chunk_numbers(fs, dir)?.into_iter().map(|number| chunk_path(dir, number));
     Ok(paths.filter(|found| found.as_path() >= path).collect())
 }
 

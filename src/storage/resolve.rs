@@ -401,8 +401,8 @@ impl Group {
     ) {
         let Some(&(first, _)) = self.rows.first() else { return };
         // Windows end where they may, so most groups of a part are its own.
-        let is_alone = self.rows.iter().all(|(source, _)| *source == first);
-        if self.rows.len() == 1 || (is_alone && !cursors[first].may_repeat()) {
+        let is_alone = || self.rows.iter().all(|(source, _)| *source == first);
+        if self.rows.len() == 1 || (!cursors[first].may_repeat() && is_alone()) {
             self.rows.drain(..).for_each(|(source, row)| out.push(source, row, 1));
             return;
         }
