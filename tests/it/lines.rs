@@ -15,7 +15,7 @@ const DOC: &str = include_str!("../../docs/line-protocol.md");
 fn start(dir: &TempDir, config: &str) -> Running {
     let file = dir.path().join("hw.toml");
     std::fs::write(&file, format!("durability = 'nosync'\n{config}")).unwrap();
-    Running::start(&dir.path().join("data"), &["--config", file.to_str().unwrap()])
+    Running::without_reports(&dir.path().join("data"), &["--config", file.to_str().unwrap()])
 }
 
 /// Sends lines and asks for a reply: rows committed, lines refused, and the first one's number and reason.

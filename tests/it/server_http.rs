@@ -23,7 +23,7 @@ fn a_write_is_durable_when_it_is_answered_and_its_last_line_needs_no_newline() {
 #[test]
 fn refused_lines_are_numbered_as_the_body_numbers_them() {
     let dir = tempdir().unwrap();
-    let server = Running::start(dir.path(), &[]);
+    let server = Running::without_reports(dir.path(), &[]);
     let body = b"# comment\n\nm v=1i 1\nm v=\"text\" 2\nm v= 3\nm v=4i 4\n";
     for path in ["/write", "/api/v2/write?bucket=public", "/api/v3/write_lp?db=public"] {
         let answer = server.post(path, &[], body);
@@ -83,7 +83,8 @@ fn gzip_is_inflated_and_bounds_hold_for_what_it_inflates_to() {
     let dir = tempdir().unwrap();
     let config = dir.path().join("hw.toml");
     std::fs::write(&config, "[http]\nbody_bytes_max = 65536\n").unwrap();
-    let server = Running::start(&dir.path().join("data"), &["--config", config.to_str().unwrap()]);
+    let args = ["--config", config.to_str().unwrap()];
+    let server = Running::without_reports(&dir.path().join("data"), &args);
     let gzip = |bytes: &[u8]| {
         let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
         encoder.write_all(bytes).unwrap();

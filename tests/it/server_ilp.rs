@@ -1,6 +1,6 @@
 //! Line protocol over TCP: fragments, replies, and what a FIN and a reset mean.
 
-use crate::server_support::{Running, command, reply, rows, wait_until};
+use crate::server_support::{Running, reply, rows, wait_until};
 use rustix::process::Signal;
 use std::io::{ErrorKind, Read, Write};
 use std::net::Shutdown;
@@ -47,10 +47,7 @@ fn a_reply_counts_rows_and_refused_lines_since_the_one_before() {
 #[test]
 fn many_replies_in_flight_come_in_order_and_add_up() {
     let dir = tempdir().unwrap();
-    // A report would be one more row.
-    let mut quiet = command(dir.path(), &[]);
-    quiet.env("HEADWATER_HOOK_ENABLED", "false");
-    let server = Running::spawn(quiet, dir.path());
+    let server = Running::without_reports(dir.path(), &[]);
     let mut stream = server.connect();
     let mut writer = stream.try_clone().unwrap();
     let sender = std::thread::spawn(move || {

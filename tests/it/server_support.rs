@@ -56,6 +56,13 @@ impl Running {
         Running::spawn(command(dir, args), dir)
     }
 
+    /// Starts a server whose `headwater_rows_total` counts the test's rows alone: a report is one more row, whenever it comes.
+    pub fn without_reports(dir: &Path, args: &[&str]) -> Running {
+        let mut quiet = command(dir, args);
+        quiet.env("HEADWATER_HOOK_ENABLED", "false");
+        Running::spawn(quiet, dir)
+    }
+
     /// Starts a server by a command on this folder, and returns when clients can connect.
     pub fn spawn(mut command: Command, dir: &Path) -> Running {
         let mut child = command.stdout(Stdio::piped()).spawn().expect("the binary runs");
