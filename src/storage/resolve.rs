@@ -68,6 +68,8 @@ struct Cursor {
     rows: Rows,
     /// The rule that its rows are under, as its place among the table's rules.
     rule: usize,
+    /// What that rule has them do.
+    effect: Effect,
     /// The next row of what is held.
     at: usize,
 }
@@ -92,8 +94,8 @@ struct PartRows {
 /// Keys as numbers that are equal where the keys are.
 #[derive(Debug)]
 struct Keyring {
-    /// By rule of the table: what it does, and the columns of its key.
-    rules: Vec<(Effect, Vec<ColumnDef>)>,
+    /// By rule of the table: the columns of its key.
+    rules: Vec<Vec<ColumnDef>>,
     known: Pool,
     /// By rule: whether its key is of tags alone, each as its series have it.
     of_tags: Vec<bool>,
@@ -111,6 +113,16 @@ enum Effect {
     Nothing,
     Hides,
     Completes,
+}
+
+impl Effect {
+    fn of(rule: &Dedup) -> Effect {
+        match rule {
+            Dedup::Append => Effect::Nothing,
+            Dedup::Replace(_) => Effect::Hides,
+            Dedup::Merge => Effect::Completes,
+        }
+    }
 }
 
 /// A row of a group that is not hidden yet.
@@ -161,18 +173,19 @@ impl Resolved {
         let shape = schema.shape();
         let keyring = Keyring::new(shape);
         let mut needed: Vec<ColumnDef> = schema.columns().to_vec();
-        let is_key = |id| keyring.rules.iter().any(|(_, keys)| keys.iter().any(|k| k.id == id));
+        let is_key = |id| keyring.rules.iter().flatten().any(|key| key.id == id);
         needed.retain(|column| wanted.contains(&column.id) || is_key(column.id));
         let mut cursors = Vec::with_capacity(sources.len());
         for source in sources {
-            let rule = shape.rule(source.first_txn()).0;
+            let (rule, dedup) = shape.rule(source.first_txn());
+            let effect = Effect::of(dedup);
             let rows = match source {
                 Source::Run(run, series) => Rows::Run(run, series),
                 Source::Part(part) => {
                     Rows::Part(Box::new(PartRows::open(&part, &schema, needed.clone(), verify)?))
                 }
             };
-            cursors.push(Cursor { rows, rule, at: 0 });
+            cursors.push(Cursor { rows, rule, effect, at: 0 });
         }
         let wanted = schema.columns().iter().filter(|c| wanted.contains(&c.id)).cloned().collect();
         Ok(Resolved {
@@ -312,9 +325,10 @@ impl Resolved {
             .zip(&self.ranges)
             .map(|(cursor, &(start, end))| &cursor.times()[start..end])
             .collect();
-        let effect = |source: usize| self.keyring.rules[self.cursors[source].rule].0;
-        let is_plain =
-            (0..times.len()).all(|s| times[s].is_empty() || effect(s) == Effect::Nothing);
+        let has_none = |(times, cursor): (&&[i64], &Cursor)| {
+            times.is_empty() || cursor.effect == Effect::Nothing
+        };
+        let is_plain = times.iter().zip(&self.cursors).all(has_none);
         let mut merge = Merge::new(&times);
         if is_plain {
             while let Some(span) = merge.next_span(&times, usize::MAX) {
@@ -409,8 +423,9 @@ impl Group {
         let mut rules: Vec<usize> = self
             .rows
             .iter()
-            .map(|&(source, _)| cursors[source].rule)
-            .filter(|&rule| keyring.rules[rule].0 != Effect::Nothing)
+            .map(|&(source, _)| &cursors[source])
+            .filter(|cursor| cursor.effect != Effect::Nothing)
+            .map(|cursor| cursor.rule)
             .collect();
         rules.sort_unstable();
         rules.dedup();
@@ -424,8 +439,14 @@ impl Group {
             };
             numbers.push((rule, self.rows.iter().map(number).collect()));
         }
+        // The key of a row that others complete is that of the whole.
+        let number_completed = |keyring: &mut Keyring, rule: usize, row: &Kept| {
+            let rows = std::iter::once((row.source, row.row)).chain(row.completed_by.clone());
+            let rows = rows.map(|(source, row)| (&cursors[source].rows, ranges[source].0 + row));
+            keyring.number_completed(rule, rows, shape)
+        };
         let is_plain = numbers.iter().all(|(_, numbers)| keyring.all_differ(numbers));
-        let effect = |source: usize| keyring.rules[cursors[source].rule].0;
+        let effect = |source: usize| cursors[source].effect;
         let mut kept: Vec<Kept> = Vec::with_capacity(if is_plain { 0 } else { self.rows.len() });
         match &numbers[..] {
             _ if is_plain => {
@@ -433,7 +454,11 @@ impl Group {
                 return;
             }
             [(_, numbers)] => sweep(&self.rows, numbers, &mut kept, effect),
-            _ => sweep_mixed(&self.rows, &numbers, &mut kept, cursors, effect),
+            _ => {
+                let rule = |source: usize| cursors[source].rule;
+                let renumber = |rule, row: &Kept| number_completed(keyring, rule, row);
+                sweep_mixed(&self.rows, &mut numbers, &mut kept, rule, effect, renumber);
+            }
         }
         self.rows.clear();
         for row in kept.into_iter().filter(|row| !row.is_gone) {
@@ -470,19 +495,26 @@ fn sweep(
     }
 }
 
-/// As [`sweep`], where rows are under several rules with keys of their own.
+/// As [`sweep`], where rows are under several rules with keys of their own. A row that others complete may get another key under a
+/// rule than the one it completes them by.
 fn sweep_mixed(
     group: &[(usize, usize)],
-    numbers: &[(usize, Vec<u32>)],
+    numbers: &mut [(usize, Vec<u32>)],
     kept: &mut Vec<Kept>,
-    cursors: &[Cursor],
+    rule: impl Fn(usize) -> usize,
     effect: impl Fn(usize) -> Effect,
+    mut renumber: impl FnMut(usize, &Kept) -> u32,
 ) {
     for (n, &(source, row)) in group.iter().enumerate() {
-        let rule = cursors[source].rule;
+        let rule = rule(source);
         let own = numbers.iter().find(|(of, _)| *of == rule).map(|(_, numbers)| numbers);
         let before = own.map_or(Vec::new(), |own| (0..n).filter(|&m| own[m] == own[n]).collect());
         take(kept, (source, row), &before, effect(source));
+        if !kept[n].completed_by.is_empty() {
+            for (of, numbers) in numbers.iter_mut().filter(|(of, _)| *of != rule) {
+                numbers[n] = renumber(*of, &kept[n]);
+            }
+        }
     }
 }
 
@@ -638,28 +670,21 @@ impl PartRows {
 impl Keyring {
     fn new(shape: &Shape) -> Keyring {
         let tags = || shape.columns.iter().filter(|c| c.ty == ColumnType::Tag).cloned();
-        let rule = |dedup: &Dedup| {
-            let effect = match dedup {
-                Dedup::Append => Effect::Nothing,
-                Dedup::Replace(_) => Effect::Hides,
-                Dedup::Merge => Effect::Completes,
-            };
-            let keys: Vec<ColumnDef> = match dedup.keys() {
+        let keys = |dedup: &Dedup| -> Vec<ColumnDef> {
+            match dedup.keys() {
                 None => Vec::new(),
                 Some(Keys::Tags) => tags().collect(),
                 Some(Keys::Columns(ids)) => {
                     ids.iter().filter_map(|id| shape.heir(*id)).cloned().collect()
                 }
-            };
-            (effect, keys)
+            }
         };
-        let rules: Vec<(Effect, Vec<ColumnDef>)> =
-            shape.rules.iter().map(|(_, dedup)| rule(dedup)).collect();
+        let rules: Vec<Vec<ColumnDef>> = shape.rules.iter().map(|(_, dedup)| keys(dedup)).collect();
         let is_tag = |key: &ColumnDef| {
             key.ty == ColumnType::Tag && shape.became.iter().all(|became| became.into != key.id)
         };
         Keyring {
-            of_tags: rules.iter().map(|(_, keys)| keys.iter().all(is_tag)).collect(),
+            of_tags: rules.iter().map(|keys| keys.iter().all(is_tag)).collect(),
             by_series: vec![Vec::new(); rules.len()],
             rules,
             known: Pool::default(),
@@ -691,6 +716,26 @@ impl Keyring {
         })
     }
 
+    /// The number of the key that a row has under a rule which others complete, the last one first: of each column the first value.
+    fn number_completed<'a>(
+        &mut self,
+        rule: usize,
+        rows: impl Iterator<Item = (&'a Rows, usize)> + Clone,
+        shape: &Shape,
+    ) -> u32 {
+        let Keyring { rules, known, buffer, .. } = self;
+        buffer.clear();
+        for key in &rules[rule] {
+            let value = |(rows, place): (&Rows, usize)| match rows {
+                Rows::Run(run, series) => run.evolved(shape, series, key, (place, 1)).ok()?,
+                Rows::Part(part) => part.columns.get(&key.id).map(|values| values.slice(place, 1)),
+            };
+            let value = rows.clone().filter_map(value).find(|value| value.is_valid(0));
+            append_value(value.as_ref(), 0, buffer);
+        }
+        known.intern(buffer)
+    }
+
     /// The number of the key that row `place` of a source has under a rule.
     fn number(
         &mut self,
@@ -701,7 +746,7 @@ impl Keyring {
         shape: &Shape,
     ) -> u32 {
         let Keyring { rules, of_tags, known, by_series, buffer, .. } = self;
-        let keys = &rules[rule].1;
+        let keys = &rules[rule];
         buffer.clear();
         match &cursor.rows {
             Rows::Run(run, series) => {

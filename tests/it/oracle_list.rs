@@ -203,7 +203,10 @@ impl Writer {
                 let may_be = model.columns.iter().filter(|c| c.ty != ColumnType::Array);
                 let may_be: Vec<u32> = may_be.map(|column| column.number).collect();
                 let count = self.below(3).min(may_be.len());
-                Rule::Replace(may_be.sample(&mut self.random, count).copied().collect())
+                let mut keys: Vec<u32> = may_be.sample(&mut self.random, count).copied().collect();
+                // A rule with the same keys in another order is the same.
+                keys.sort_unstable();
+                Rule::Replace(keys)
             }
         }
     }

@@ -212,6 +212,29 @@ fn the_three_lines_of_telegrafs_system_input_become_one_row_under_merge() {
 }
 
 #[test]
+fn a_row_that_others_complete_is_told_apart_by_all_of_its_values() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = open(dir.path());
+    let columns =
+        [("ts", ColumnType::Timestamp), ("s", ColumnType::Tag), ("k", ColumnType::String)];
+    ok(&engine, create("t", &columns, DedupRule::Append));
+    let mut session = session(&engine);
+    assert_eq!(send(&mut session, "t,s=a k=\"x\" 1\n"), 0);
+    ok(&engine, alter("t", TableChange::Dedup(DedupRule::Merge)));
+    assert_eq!(send(&mut session, "t,s=a v=1i 1\n"), 0);
+    let keys = DedupRule::Replace(vec!["ts".to_owned(), "k".to_owned()]);
+    ok(&engine, alter("t", TableChange::Dedup(keys)));
+    // Without `k`, as the row that was completed: but that one has it from the row before.
+    assert_eq!(send(&mut session, "t,s=a v=2i 1\n"), 0);
+    let engine = {
+        drop(session);
+        check(dir.path(), engine, "t", &["1 k=x s=a v=1", "1 s=a v=2"])
+    };
+    ok(&engine, insert("t", &[&["1", "b", "x", ""]], None));
+    check(dir.path(), engine, "t", &["1 k=x s=b", "1 s=a v=2"]);
+}
+
+#[test]
 fn a_column_that_told_rows_apart_stays_what_it_is() {
     let dir = tempfile::tempdir().unwrap();
     let engine = open(dir.path());
