@@ -2,7 +2,8 @@
 //!
 //! `cargo bench --no-default-features --bench promise [-- SECONDS] [commits latency durabilities carries segments recovery]`. A server process of this build on
 //! loopback, its data beside the build (a temporary folder may be memory); every figure stands beside its yardstick, which is measured in the same
-//! run. `HEADWATER_BENCH_RECOVERY_ROWS` (4,000,000) says how many rows of the `cpu` workload a start has to replay.
+//! run. `HEADWATER_BENCH_RECOVERY_ROWS` (4,000,000) and `HEADWATER_BENCH_RECOVERY_WORKLOAD` (`cpu`) say what a start has to replay: all of it is in
+//! memory before the kill. 5 GB are 72,000,000 rows of `iot`.
 
 #![allow(
     clippy::disallowed_methods,
@@ -58,19 +59,28 @@ fn main() {
     }
 }
 
-/// Acknowledged one-line commits per second, one acknowledgement outstanding a connection.
+/// Acknowledged one-line commits per second, one acknowledgement outstanding a connection; `CPU` is the server's for each.
 fn commits(folder: &Path, time: Duration) {
     println!("one-line commits, `sync`, one acknowledgement outstanding a connection");
     println!(
-        "{:>11} {:>12} {:>12} {:>8} {:>12} {:>8}  goal",
-        "connections", "acks/s", "fdatasync/s", "ratio", "echoes/s", "ratio"
+        "{:>11} {:>12} {:>8} {:>12} {:>8} {:>12} {:>8}  goal",
+        "connections", "acks/s", "CPU", "fdatasync/s", "ratio", "echoes/s", "ratio"
     );
     let disk = Yardstick::new(folder);
     let server = Running::start(&folder.join("commits"), &[]);
     let echo = Echo::start();
     for connections in [1, 8, 64, 512] {
         let before = disk.syncs_per_second(time / 2);
+        let used = || {
+            (
+                server.metric("process_cpu_seconds"),
+                server.metric("headwater_acks_total{result=\"ok\"}"),
+            )
+        };
+        let from = used();
         let acks = ping(server.ilp, connections, time, &format!("{LINE}\n# ack t\n"));
+        let to = used();
+        let micros = (to.0 - from.0) / (to.1 - from.1) * 1e6;
         let after = disk.syncs_per_second(time / 2);
         let echoes = ping(echo, connections, time, &format!("{LINE}\n"));
         let syncs = (before + after) / 2.0;
@@ -86,7 +96,7 @@ fn commits(folder: &Path, time: Duration) {
             _ => "",
         };
         println!(
-            "{connections:>11} {acks:>12.0} {syncs:>12.0} {by_sync:>7.1}x {echoes:>12.0} {by_echo:>7.2}x  {goal}"
+            "{connections:>11} {acks:>12.0} {micros:>5.1} µs {syncs:>12.0} {by_sync:>7.1}x {echoes:>12.0} {by_echo:>7.2}x  {goal}"
         );
     }
 }
@@ -219,8 +229,10 @@ fn segments(folder: &Path, time: Duration) {
 ///
 /// Nothing is flushed before the kill, so all of it is replayed; the start has the settings of a newcomer, and flushes as it goes.
 fn recovery(folder: &Path) {
-    let rows = std::env::var("HEADWATER_BENCH_RECOVERY_ROWS").ok();
-    let rows = rows.unwrap_or_else(|| "4000000".to_owned());
+    let wish = |name: &str, default: &str| {
+        std::env::var(format!("HEADWATER_BENCH_RECOVERY_{name}")).unwrap_or(default.to_owned())
+    };
+    let (rows, workload) = (wish("ROWS", "4000000"), wish("WORKLOAD", "cpu"));
     let dir = folder.join("recovery");
     let keep = [
         ("HEADWATER_APPLY_FLUSH_BYTES", "100000000000"),
@@ -228,7 +240,7 @@ fn recovery(folder: &Path) {
         ("HEADWATER_APPLY_FLUSH_AGE_MS", "3600000"),
     ];
     let server = Running::start_with(&dir, &[], &keep);
-    load(&server, &["--rows", &rows]);
+    load(&server, &["--workload", &workload, "--rows", &rows]);
     while server.metric("headwater_apply_lag_rows") > 0.0 {
         std::thread::sleep(Duration::from_millis(20));
     }
@@ -237,6 +249,7 @@ fn recovery(folder: &Path) {
     drop(server);
     let segments = files(&dir.join("wal"));
     let (plain_bytes, plain) = read_with_checksum(&segments);
+    forget_cached(&segments);
     let ilp = {
         let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
         free.local_addr().expect("an address")
@@ -267,11 +280,7 @@ fn recovery(folder: &Path) {
 
 /// Reads files once from the device, in order, and sums them up: how many bytes, in which time.
 fn read_with_checksum(paths: &[PathBuf]) -> (u64, Duration) {
-    let fs = Fs::real();
-    for path in paths {
-        std::fs::File::open(path).and_then(|f| f.sync_all()).expect("a sync");
-        fs.forget_cached(path).expect("a hint");
-    }
+    forget_cached(paths);
     let start = Instant::now();
     let mut buffer = vec![0; 1 << 20];
     let (mut sum, mut bytes) = (0, 0);
@@ -290,16 +299,24 @@ fn read_with_checksum(paths: &[PathBuf]) -> (u64, Duration) {
     (bytes, start.elapsed())
 }
 
+/// Has the next read come from the device.
+fn forget_cached(paths: &[PathBuf]) {
+    for path in paths {
+        std::fs::File::open(path).and_then(|f| f.sync_all()).expect("a sync");
+        Fs::real().forget_cached(path).expect("a hint");
+    }
+}
+
 fn files(dir: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(dir).expect("a folder").flatten().map(|e| e.path());
     entries.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
 }
 
-/// Acknowledged lines per second of `headwater bench` over four connections.
+/// Acknowledged lines per second of `headwater bench` over four connections, by default of the `cpu` workload.
 fn load(server: &Running, amount: &[&str]) -> f64 {
     let json = server.dir.with_extension("json");
     let done = Command::new(env!("CARGO_BIN_EXE_headwater"))
-        .args(["bench", "--workload", "cpu", "--connections", "4", "--no-count"])
+        .args(["bench", "--connections", "4", "--no-count"])
         .args(amount)
         .args([
             "--addr",

@@ -18,7 +18,6 @@ use crate::types::TableId;
 use crate::wal::{Appended, FrameMeta, Lease, WalWriter};
 use bytes::{Buf, BytesMut};
 use smallvec::SmallVec;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -497,9 +496,6 @@ impl Shared {
             min_time: f.min_time,
             max_time: f.max_time,
         };
-        // The folders above the segment's were made durable when they were made.
-        let folder = appended.file.path().parent().filter(|_| appended.new_file);
-        let sync_dirs = folder.map(PathBuf::from).into_iter().collect();
         Receipt {
             writer: appended.writer,
             segment: appended.segment,
@@ -507,7 +503,7 @@ impl Shared {
             frames: appended.frames.iter().map(frame).collect(),
             carried: appended.bytes,
             file: Some(appended.file),
-            sync_dirs,
+            is_new_file: appended.is_new_file,
             ..Receipt::without_frames(progress, ordinal)
         }
     }

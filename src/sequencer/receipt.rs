@@ -5,7 +5,6 @@ use crate::io::File;
 use crate::schema::{Alteration, ColumnDef, Definition, TableDef};
 use crate::types::{SegmentId, SeqTxn, TableId, WriterId};
 use bytes::Bytes;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 /// One commit of one writer: where its frames lie, and everything that has to be logged with them.
@@ -17,9 +16,9 @@ pub struct Receipt {
     pub segment: SegmentId,
     /// The open segment; `None` only when there are no frames.
     pub file: Option<Arc<File>>,
-    /// Folders whose new names must be durable before this commit is, unless it is carried. A writer repeats them until it
-    /// has handed them in with a receipt that carries nothing.
-    pub sync_dirs: Vec<PathBuf>,
+    /// The name of `file` in its folder may not be durable: the folder must be before this commit is, unless it is carried. A writer
+    /// repeats it until it has handed it in with a receipt that carries nothing.
+    pub is_new_file: bool,
     /// Bytes of the segment that must be durable.
     pub end: u64,
     /// The frames, in the order of their offsets.
@@ -205,7 +204,7 @@ impl Receipt {
             writer: WriterId::default(),
             segment: SegmentId::default(),
             file: None,
-            sync_dirs: Vec::new(),
+            is_new_file: false,
             end: 0,
             frames: Vec::new(),
             carried: None,

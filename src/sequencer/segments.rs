@@ -26,7 +26,7 @@ pub(super) fn sync_receipts<'a>(
         if let Some(file) = &receipt.file {
             files.insert((receipt.writer, receipt.segment), file.clone());
         }
-        dirs.extend(receipt.sync_dirs.iter().cloned());
+        dirs.extend(new_name(receipt));
     }
     sync(fs, clock, &files.into_values().collect::<Vec<_>>(), &dirs);
 }
@@ -46,9 +46,7 @@ impl Unsynced {
         {
             self.files.insert(file.path().to_owned());
         }
-        for dir in &receipt.sync_dirs {
-            self.dirs.insert(dir.clone());
-        }
+        self.dirs.extend(new_name(receipt));
     }
 
     /// Syncs them all. Ends the process when one cannot be synced.
@@ -62,6 +60,12 @@ impl Unsynced {
         });
         sync(fs, clock, &files.collect::<Vec<_>>(), &std::mem::take(&mut self.dirs));
     }
+}
+
+/// The folder to sync with the receipt's segment. Those above it were made durable when they were made.
+fn new_name(receipt: &Receipt) -> Option<PathBuf> {
+    let file = receipt.file.as_ref().filter(|_| receipt.is_new_file)?;
+    file.path().parent().map(PathBuf::from)
 }
 
 fn sync(fs: &Fs, clock: &Clock, files: &[Arc<File>], dirs: &BTreeSet<PathBuf>) {

@@ -14,12 +14,17 @@ use crate::codec::{Foreign, Greeting};
 use crate::engine::{IngestError, Progress, Session};
 use crate::metrics;
 use bytes::BytesMut;
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
+use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
-use tokio_util::sync::CancellationToken;
+use tokio::time::Sleep;
+use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
 
 /// A connection and all it has in hand.
 pub(super) struct Connection {
@@ -35,7 +40,9 @@ pub(super) struct Connection {
     chunk: usize,
     /// The last read found the socket empty.
     dry: bool,
-    /// Time of the last byte, on the engine's monotonic clock.
+    /// When the task last woke, on the engine's monotonic clock, as are all other times here.
+    now: Duration,
+    /// Time of the last byte.
     last_byte: Duration,
     /// Set while the WAL has no room: when to try again, and the pause after that.
     full_disk: Option<Retry>,
@@ -79,8 +86,10 @@ enum Wake {
 impl Connection {
     pub(super) fn new(context: Arc<IlpContext>, stream: TcpStream, peer: SocketAddr) -> Connection {
         let session = context.session(peer);
+        let now = context.clock.monotonic();
         Connection {
-            last_byte: context.clock.monotonic(),
+            now,
+            last_byte: now,
             progress: session.progress(),
             context,
             stream,
@@ -110,9 +119,12 @@ impl Connection {
 
     /// Returns `Ok` when the client half-closed and everything is durable and answered.
     async fn run(&mut self, stop: &CancellationToken) -> Result<(), End> {
+        // One of each for the life of the connection: to make them anew for every wait costs a tenth of an acknowledgement.
+        let mut stopped = pin!(stop.cancelled());
+        let mut alarm = Alarm { sleep: pin!(tokio::time::sleep(Duration::ZERO)), at: None };
         loop {
             self.settle()?;
-            match self.wait(stop).await? {
+            match self.wait(stopped.as_mut(), &mut alarm).await? {
                 Wake::Readable => {
                     if self.read().await? == Read::End {
                         return self.half_closed().await;
@@ -152,13 +164,12 @@ impl Connection {
     }
 
     fn commit_is_due(&self) -> bool {
-        let now = self.context.clock.monotonic();
         if let Some(retry) = self.full_disk {
-            return now >= retry.at;
+            return self.now >= retry.at;
         }
         let Some(since) = self.session.pending_since() else { return false };
         let under_way = self.progress.published() < self.session.ordinal();
-        (self.dry && !under_way) || now.saturating_sub(since) >= self.context.commit_interval
+        (self.dry && !under_way) || self.now.saturating_sub(since) >= self.context.commit_interval
     }
 
     /// Commits what is pending. A full disk is no failure: the rows stay pending and nothing more is read until there is room. The same
@@ -188,18 +199,22 @@ impl Connection {
     }
 
     /// Waits until the socket can be read, or something may be due.
-    async fn wait(&mut self, stop: &CancellationToken) -> Result<Wake, End> {
+    async fn wait(
+        &mut self,
+        stopped: Pin<&mut WaitForCancellationFuture<'_>>,
+        alarm: &mut Alarm<'_>,
+    ) -> Result<Wake, End> {
         let gate = self.context.engine.gate();
         let admitted = gate.admitted();
         // No event tells when a suspended table lets go: the timer that counts the wait looks again.
         let stalled = self.full_disk.is_some() || !admitted || self.session.is_held_up();
         let may_read = !stalled && self.replies.has_room();
-        let before = self.context.clock.monotonic();
+        let before = self.now;
         let under_way = self.next_step();
-        let timer = self.next_timer(before, stalled);
+        let due = self.next_due(stalled);
         let wake = tokio::select! {
             biased;
-            () = stop.cancelled(), if self.draining.is_none() => Wake::Stop,
+            () = stopped, if self.draining.is_none() => Wake::Stop,
             ready = self.stream.readable(), if may_read => {
                 ready.map_err(End::Socket)?;
                 Wake::Readable
@@ -211,8 +226,9 @@ impl Connection {
                 ready.map_err(End::Socket)?;
                 Wake::Due
             }
-            () = tokio::time::sleep(timer.unwrap_or_default()), if timer.is_some() => Wake::Due,
+            () = alarm.rings(before, due.unwrap_or_default()), if due.is_some() => Wake::Due,
         };
+        self.now = self.context.clock.monotonic();
         if stalled {
             self.count_stall(before);
         }
@@ -225,23 +241,20 @@ impl Connection {
         (self.session.has_pending() && self.progress.published() < ordinal).then_some(ordinal)
     }
 
-    /// Time until something is due that no event announces.
-    fn next_timer(&self, now: Duration, stalled: bool) -> Option<Duration> {
+    /// When something is due that no event announces.
+    fn next_due(&self, stalled: bool) -> Option<Duration> {
         let commit = self.session.pending_since().map(|since| since + self.context.commit_interval);
         let idle = (self.session.has_writer() && self.is_settled())
             .then_some(self.last_byte + self.context.idle);
         let quiet = self.draining.map(|until| until.min(self.last_byte + QUIET));
         let retry = self.full_disk.map(|retry| retry.at);
-        let count = stalled.then_some(now + STALL_STEP);
-        let first = [retry, if retry.is_none() { commit } else { None }, idle, quiet, count]
-            .into_iter()
-            .flatten()
-            .min()?;
-        Some(first.saturating_sub(now))
+        let count = stalled.then_some(self.now + STALL_STEP);
+        let commit = commit.filter(|_| retry.is_none());
+        [retry, commit, idle, quiet, count].into_iter().flatten().min()
     }
 
     fn count_stall(&mut self, since: Duration) {
-        self.stalled += self.context.clock.monotonic().saturating_sub(since);
+        self.stalled += self.now.saturating_sub(since);
         metrics::BACKPRESSURE_SECONDS.increment(self.stalled.as_secs());
         self.stalled -= Duration::from_secs(self.stalled.as_secs());
     }
@@ -252,17 +265,19 @@ impl Connection {
             self.received.reserve(self.chunk);
         }
         let room = self.received.capacity() - self.received.len();
-        let len = match self.stream.try_read_buf(&mut self.received) {
-            Ok(0) => return Ok(Read::End),
-            Ok(len) => len,
-            Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+        // Polled once: unlike `try_read`, this knows a socket to be dry that gave less than there was room for.
+        let mut read = pin!(self.stream.read_buf(&mut self.received));
+        let len = match poll_fn(|cx| Poll::Ready(read.as_mut().poll(cx))).await {
+            Poll::Ready(Ok(0)) => return Ok(Read::End),
+            Poll::Ready(Ok(len)) => len,
+            Poll::Ready(Err(e)) => return Err(End::Socket(e)),
+            Poll::Pending => {
                 self.dry = true;
                 return Ok(Read::Dry);
             }
-            Err(e) => return Err(End::Socket(e)),
         };
-        self.dry = false;
-        self.last_byte = self.context.clock.monotonic();
+        self.dry = len < room;
+        self.last_byte = self.now;
         metrics::RECEIVED_BYTES.increment(len as u64);
         if len == room {
             self.chunk = (self.chunk * 2).min(self.context.buffer_bytes_max);
@@ -289,13 +304,14 @@ impl Connection {
 
     /// Waits for a WalWriter when all are lent, and for its segment to be created. A stop waits for those who have one, not for those who wait for one.
     async fn borrow_writer(&mut self) -> Result<(), End> {
-        let before = self.context.clock.monotonic();
+        let before = self.now;
         let borrowed = tokio::select! {
             // One that is free is taken during a stop, too.
             biased;
             () = self.session.ready() => Ok(()),
             () = self.context.stop.cancelled() => Err(End::Reset("the server stops")),
         };
+        self.now = self.context.clock.monotonic();
         self.count_stall(before);
         borrowed
     }
@@ -345,11 +361,11 @@ impl Connection {
 
     async fn retry_commit(&mut self) -> Result<(), End> {
         if let Some(retry) = self.full_disk {
-            let now = self.context.clock.monotonic();
-            if self.draining.is_some_and(|until| now >= until) {
+            if self.draining.is_some_and(|until| self.now >= until) {
                 return Err(End::Reset("the server stops and the disk is full"));
             }
-            tokio::time::sleep(retry.at.saturating_sub(now)).await;
+            tokio::time::sleep(retry.at.saturating_sub(self.now)).await;
+            self.now = self.context.clock.monotonic();
         }
         self.commit()
     }
@@ -362,11 +378,11 @@ impl Connection {
     /// True when a stopping server need not read on: the client pauses, or the time is up.
     fn is_drained(&self, until: Duration) -> bool {
         let quiet = self.dry && self.is_settled() && self.silent_for() >= QUIET;
-        quiet || self.context.clock.monotonic() >= until
+        quiet || self.now >= until
     }
 
     fn silent_for(&self) -> Duration {
-        self.context.clock.monotonic().saturating_sub(self.last_byte)
+        self.now.saturating_sub(self.last_byte)
     }
 
     /// Ends the connection. The socket resets when it is dropped, unless it is told otherwise here.
@@ -406,6 +422,25 @@ impl Connection {
         if let Err(error) = closed {
             tracing::debug!(%peer, %error, "connection lost");
         }
+    }
+}
+
+/// A timer that is set anew only when something is due before it rings: whoever is waited for usually comes long before.
+struct Alarm<'a> {
+    sleep: Pin<&'a mut Sleep>,
+    /// When it rings, if it is set.
+    at: Option<Duration>,
+}
+
+impl Alarm<'_> {
+    /// Returns at `due` or before.
+    async fn rings(&mut self, now: Duration, due: Duration) {
+        if self.at.is_none_or(|at| due < at) {
+            self.at = Some(due);
+            self.sleep.set(tokio::time::sleep(due.saturating_sub(now)));
+        }
+        self.sleep.as_mut().await;
+        self.at = None;
     }
 }
 

@@ -28,8 +28,10 @@ mod rows;
 mod run;
 mod tail;
 
+mod cursor;
 mod hybrid;
 mod inspect_part;
+mod keyring;
 mod merge_parts;
 mod part;
 mod part_reader;

@@ -7,20 +7,15 @@
 //! Rows are taken in windows of time. A key is looked at only where several rows have one time, so that rows which arrive in
 //! order cost a comparison each. Memory is bounded by the number of sources, except that all rows of one time are held together.
 
+use super::cursor::{Cursor, Effect, PartRows, SourceRows};
 use super::gather::gather_column;
+use super::keyring::Keyring;
 use super::merge::{Merge, Span};
-use super::part_reader::PartReader;
-use super::pool::Pool;
 use super::{Part, Run, SeriesSet, StorageError, TableSchema, arrow_type};
-use crate::schema::{ColumnDef, Dedup, Keys, Shape};
+use crate::schema::{ColumnDef, Dedup, Shape};
 use crate::types::{ColumnId, ColumnType, SeqTxn};
-use arrow::array::{
-    Array, ArrayRef, AsArray, StringArray, TimestampNanosecondArray, new_null_array,
-};
-use arrow::compute::concat;
-use arrow::datatypes::{
-    Float64Type, Int32Type, Int64Type, SchemaRef, TimestampNanosecondType, UInt64Type,
-};
+use arrow::array::{Array, ArrayRef, TimestampNanosecondArray, new_null_array};
+use arrow::datatypes::SchemaRef;
 use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -28,10 +23,6 @@ use std::sync::Arc;
 
 /// Rows of a source that a window has at most, unless more have one time.
 const WINDOW_ROWS: usize = 1 << 13;
-/// Rows of a part that are decoded at a time.
-const BATCH_ROWS: usize = 1 << 13;
-/// Keys remembered before all are forgotten.
-const KEYS_MAX: usize = 1 << 20;
 /// Groups of so many rows are searched one by one.
 const SMALL_GROUP: usize = 8;
 
@@ -62,69 +53,6 @@ pub struct Resolved {
     completed: Vec<(usize, Vec<(usize, usize)>)>,
 }
 
-/// One source and how far it is read.
-#[derive(Debug)]
-struct Cursor {
-    rows: Rows,
-    /// The rule that its rows are under, as its place among the table's rules.
-    rule: usize,
-    /// What that rule has them do.
-    effect: Effect,
-    /// The next row of what is held.
-    at: usize,
-}
-
-#[derive(Debug)]
-enum Rows {
-    Run(Arc<Run>, Arc<SeriesSet>),
-    Part(Box<PartRows>),
-}
-
-/// Decoded rows of a part.
-#[derive(Debug)]
-struct PartRows {
-    reader: PartReader,
-    schema: Arc<TableSchema>,
-    needed: Vec<ColumnDef>,
-    times: Vec<i64>,
-    columns: HashMap<ColumnId, ArrayRef>,
-    is_ended: bool,
-}
-
-/// Keys as numbers that are equal where the keys are.
-#[derive(Debug)]
-struct Keyring {
-    /// By rule of the table: the columns of its key.
-    rules: Vec<Vec<ColumnDef>>,
-    known: Pool,
-    /// By rule: whether its key is of tags alone, each as its series have it.
-    of_tags: Vec<bool>,
-    /// By rule, by source, by series: the number of its key, where the key is of tags alone.
-    by_series: Vec<Vec<Vec<u32>>>,
-    /// By number: the last group that had it.
-    met: Vec<u32>,
-    group: u32,
-    buffer: Vec<u8>,
-}
-
-/// What a row does to those of its key before it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Effect {
-    Nothing,
-    Hides,
-    Completes,
-}
-
-impl Effect {
-    fn of(rule: &Dedup) -> Effect {
-        match rule {
-            Dedup::Append => Effect::Nothing,
-            Dedup::Replace(_) => Effect::Hides,
-            Dedup::Merge => Effect::Completes,
-        }
-    }
-}
-
 /// A row of a group that is not hidden yet.
 struct Kept {
     source: usize,
@@ -132,8 +60,6 @@ struct Kept {
     completed_by: Vec<(usize, usize)>,
     is_gone: bool,
 }
-
-const UNKNOWN: u32 = u32::MAX;
 
 impl Source {
     /// The first transaction that has rows here.
@@ -180,10 +106,13 @@ impl Resolved {
             let (rule, dedup) = shape.rule(source.first_txn());
             let effect = Effect::of(dedup);
             let rows = match source {
-                Source::Run(run, series) => Rows::Run(run, series),
-                Source::Part(part) => {
-                    Rows::Part(Box::new(PartRows::open(&part, &schema, needed.clone(), verify)?))
-                }
+                Source::Run(run, series) => SourceRows::Run(run, series),
+                Source::Part(part) => SourceRows::Part(Box::new(PartRows::open(
+                    &part,
+                    &schema,
+                    needed.clone(),
+                    verify,
+                )?)),
             };
             cursors.push(Cursor { rows, rule, effect, at: 0 });
         }
@@ -535,283 +464,6 @@ fn take(kept: &mut Vec<Kept>, (source, row): (usize, usize), before: &[usize], e
         }
     }
     kept.push(Kept { source, row, completed_by, is_gone: false });
-}
-
-impl Cursor {
-    /// True when several of its rows may have one key. Those of a part are as its rule leaves them.
-    fn may_repeat(&self) -> bool {
-        matches!(self.rows, Rows::Run(..))
-    }
-
-    fn times(&self) -> &[i64] {
-        match &self.rows {
-            Rows::Run(run, _) => run.time(),
-            Rows::Part(part) => &part.times,
-        }
-    }
-
-    /// True when rows may follow those that are held.
-    fn has_more(&self) -> bool {
-        matches!(&self.rows, Rows::Part(part) if !part.is_ended)
-    }
-
-    /// Makes sure that the next row is held, if there is one.
-    fn fill(&mut self) -> Result<(), StorageError> {
-        if self.at == self.times().len()
-            && let Rows::Part(part) = &mut self.rows
-            && !part.is_ended
-        {
-            part.forget(self.at);
-            self.at = 0;
-            part.read()?;
-        }
-        Ok(())
-    }
-
-    /// Holds more rows.
-    fn extend(&mut self) -> Result<(), StorageError> {
-        if let Rows::Part(part) = &mut self.rows {
-            part.forget(self.at);
-            self.at = 0;
-            part.read()?;
-        }
-        Ok(())
-    }
-
-    fn column(
-        &self,
-        shape: &Shape,
-        column: &ColumnDef,
-        (start, len): (usize, usize),
-    ) -> Result<Option<ArrayRef>, StorageError> {
-        match &self.rows {
-            Rows::Part(part) => Ok(part.columns.get(&column.id).map(|v| v.slice(start, len))),
-            Rows::Run(run, series) => {
-                run.evolved(shape, series, column, (start, len)).map_err(|error| {
-                    StorageError::parquet(std::path::Path::new("the tail"), error.into())
-                })
-            }
-        }
-    }
-}
-
-impl PartRows {
-    fn open(
-        part: &Arc<Part>,
-        schema: &Arc<TableSchema>,
-        needed: Vec<ColumnDef>,
-        verify: bool,
-    ) -> Result<PartRows, StorageError> {
-        let shape = schema.shape();
-        let stored: Vec<ColumnId> = needed
-            .iter()
-            .flat_map(|c| std::iter::once(c.id).chain(shape.sources(c).into_iter().map(|s| s.0)))
-            .chain([ColumnId::TIME])
-            .collect();
-        let reader = PartReader::open_columns(part, BATCH_ROWS, Some(&stored), verify)?;
-        let mut rows = PartRows {
-            reader,
-            schema: schema.clone(),
-            needed,
-            times: Vec::new(),
-            columns: HashMap::new(),
-            is_ended: false,
-        };
-        rows.take()?;
-        Ok(rows)
-    }
-
-    /// Holds the reader's next batch, too.
-    fn read(&mut self) -> Result<(), StorageError> {
-        self.reader.next_batch()?;
-        self.take()
-    }
-
-    /// Appends the reader's batch to what is held.
-    fn take(&mut self) -> Result<(), StorageError> {
-        let held = self.times.len();
-        self.times.extend_from_slice(self.reader.times());
-        let rows = self.times.len() - held;
-        if rows == 0 {
-            self.is_ended = true;
-            return Ok(());
-        }
-        for column in &self.needed {
-            let new = self.reader.evolved(self.schema.shape(), column)?;
-            let values = match (self.columns.remove(&column.id), new) {
-                (None, None) => continue,
-                (None, Some(new)) if held == 0 => new,
-                (before, new) => {
-                    let null = |rows| new_null_array(&arrow_type(column.ty), rows);
-                    let before = before.unwrap_or_else(|| null(held));
-                    let new = new.unwrap_or_else(|| null(rows));
-                    concat(&[&before, &new])
-                        .map_err(|e| StorageError::parquet(&self.reader.path(), e.into()))?
-                }
-            };
-            self.columns.insert(column.id, values);
-        }
-        Ok(())
-    }
-
-    /// Lets go of the first rows.
-    fn forget(&mut self, rows: usize) {
-        self.times.drain(..rows);
-        let left = self.times.len();
-        if left == 0 {
-            self.columns.clear();
-        }
-        for values in self.columns.values_mut() {
-            *values = values.slice(rows, left);
-        }
-    }
-}
-
-impl Keyring {
-    fn new(shape: &Shape) -> Keyring {
-        let tags = || shape.columns.iter().filter(|c| c.ty == ColumnType::Tag).cloned();
-        let keys = |dedup: &Dedup| -> Vec<ColumnDef> {
-            match dedup.keys() {
-                None => Vec::new(),
-                Some(Keys::Tags) => tags().collect(),
-                Some(Keys::Columns(ids)) => {
-                    ids.iter().filter_map(|id| shape.heir(*id)).cloned().collect()
-                }
-            }
-        };
-        let rules: Vec<Vec<ColumnDef>> = shape.rules.iter().map(|(_, dedup)| keys(dedup)).collect();
-        let is_tag = |key: &ColumnDef| {
-            key.ty == ColumnType::Tag && shape.became.iter().all(|became| became.into != key.id)
-        };
-        Keyring {
-            of_tags: rules.iter().map(|keys| keys.iter().all(is_tag)).collect(),
-            by_series: vec![Vec::new(); rules.len()],
-            rules,
-            known: Pool::default(),
-            met: Vec::new(),
-            group: 0,
-            buffer: Vec::new(),
-        }
-    }
-
-    /// Forgets all numbers when there are many. Between groups only.
-    fn tidy(&mut self) {
-        if self.known.len() > KEYS_MAX {
-            self.known = Pool::default();
-            self.by_series.iter_mut().for_each(Vec::clear);
-            self.met.clear();
-        }
-    }
-
-    /// True when no two of the rows of a group have one key.
-    fn all_differ(&mut self, numbers: &[u32]) -> bool {
-        self.group = self.group.wrapping_add(1);
-        if self.group == 0 {
-            self.met.clear();
-            self.group = 1;
-        }
-        self.met.resize(self.met.len().max(self.known.len()), 0);
-        numbers.iter().all(|&number| {
-            std::mem::replace(&mut self.met[number as usize], self.group) != self.group
-        })
-    }
-
-    /// The number of the key that a row has under a rule which others complete, the last one first: of each column the first value.
-    fn number_completed<'a>(
-        &mut self,
-        rule: usize,
-        rows: impl Iterator<Item = (&'a Rows, usize)> + Clone,
-        shape: &Shape,
-    ) -> u32 {
-        let Keyring { rules, known, buffer, .. } = self;
-        buffer.clear();
-        for key in &rules[rule] {
-            let value = |(rows, place): (&Rows, usize)| match rows {
-                Rows::Run(run, series) => run.evolved(shape, series, key, (place, 1)).ok()?,
-                Rows::Part(part) => part.columns.get(&key.id).map(|values| values.slice(place, 1)),
-            };
-            let value = rows.clone().filter_map(value).find(|value| value.is_valid(0));
-            append_value(value.as_ref(), 0, buffer);
-        }
-        known.intern(buffer)
-    }
-
-    /// The number of the key that row `place` of a source has under a rule.
-    fn number(
-        &mut self,
-        rule: usize,
-        source: usize,
-        cursor: &Cursor,
-        place: usize,
-        shape: &Shape,
-    ) -> u32 {
-        let Keyring { rules, of_tags, known, by_series, buffer, .. } = self;
-        let keys = &rules[rule];
-        buffer.clear();
-        match &cursor.rows {
-            Rows::Run(run, series) => {
-                if of_tags[rule] {
-                    let series_number = run.series()[place];
-                    let sources = &mut by_series[rule];
-                    if sources.len() <= source {
-                        sources.resize(source + 1, Vec::new());
-                    }
-                    let numbers = &mut sources[source];
-                    let at = series_number as usize;
-                    if let Some(&number) = numbers.get(at).filter(|number| **number != UNKNOWN) {
-                        return number;
-                    }
-                    keys.iter().for_each(|key| series.append_value(series_number, key.id, buffer));
-                    let number = known.intern(buffer);
-                    numbers.resize(numbers.len().max(at + 1), UNKNOWN);
-                    numbers[at] = number;
-                    return number;
-                }
-                for key in keys {
-                    let value = run.evolved(shape, series, key, (place, 1));
-                    append_value(value.ok().flatten().as_ref(), 0, buffer);
-                }
-            }
-            Rows::Part(part) => {
-                keys.iter().for_each(|key| append_value(part.columns.get(&key.id), place, buffer));
-            }
-        }
-        known.intern(buffer)
-    }
-}
-
-/// A value of a key, in bytes that equal another's where the values do; nulls are equal.
-fn append_value(values: Option<&ArrayRef>, row: usize, out: &mut Vec<u8>) {
-    let Some(values) = values.filter(|values| values.is_valid(row)) else {
-        out.push(0);
-        return;
-    };
-    out.push(1);
-    let any = values.as_any();
-    if let Some(tags) = any.downcast_ref::<arrow::array::DictionaryArray<Int32Type>>() {
-        let text: &StringArray = tags.values().as_string();
-        let key = usize::try_from(tags.keys().value(row)).unwrap_or_default();
-        append_text(text.value(key), out);
-    } else if let Some(text) = values.as_string_opt::<i32>() {
-        append_text(text.value(row), out);
-    } else if let Some(numbers) = values.as_primitive_opt::<Int64Type>() {
-        out.extend_from_slice(&numbers.value(row).to_le_bytes());
-    } else if let Some(numbers) = values.as_primitive_opt::<UInt64Type>() {
-        out.extend_from_slice(&numbers.value(row).to_le_bytes());
-    } else if let Some(numbers) = values.as_primitive_opt::<Float64Type>() {
-        // One zero, whatever its sign.
-        out.extend_from_slice(&(numbers.value(row) + 0.0).to_le_bytes());
-    } else if let Some(times) = values.as_primitive_opt::<TimestampNanosecondType>() {
-        out.extend_from_slice(&times.value(row).to_le_bytes());
-    } else if let Some(flags) = values.as_boolean_opt() {
-        out.push(u8::from(flags.value(row)));
-    }
-}
-
-/// Text of a key, behind its length.
-pub(super) fn append_text(text: &str, out: &mut Vec<u8>) {
-    out.extend_from_slice(&(text.len() as u64).to_le_bytes());
-    out.extend_from_slice(text.as_bytes());
 }
 
 /// The rows of a column as one array.

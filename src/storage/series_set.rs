@@ -1,7 +1,7 @@
 //! The distinct tag sets (series) of a table's tail.
 
+use super::keyring::append_text;
 use super::pool::Pool;
-use super::resolve::append_text;
 use crate::types::ColumnId;
 use arrow::array::{DictionaryArray, Int32Array, StringArray};
 use arrow::buffer::{BooleanBuffer, NullBuffer};

@@ -587,7 +587,7 @@ fn small_commits_come_back_as_bytes_and_large_ones_ask_for_the_folder() {
             let frame = appended.frames[0];
             assert_eq!(bytes, reader.frame(frame.offset, frame.len).unwrap().bytes());
         }
-        (appended.bytes.is_some(), appended.new_file)
+        (appended.bytes.is_some(), appended.is_new_file)
     });
     assert_eq!(seen, [(true, true), (false, true), (true, false), (false, false)]);
 }
@@ -626,7 +626,7 @@ fn a_segment_is_there_before_its_first_commit_and_is_not_touched_by_it_twice() {
     }
     let number = writer.series(TABLE, &[(HOST, "a")]);
     let appended = append(&mut writer, &[&batch(TABLE, &[(1, number, 10)])]);
-    assert!(appended.new_file, "its name is not durable yet");
+    assert!(appended.is_new_file, "its name is not durable yet");
     assert_eq!(values(&read_defined(&wal, &appended.frames[0]).unwrap().1), vec![10]);
     assert_eq!(std::fs::metadata(wal.path(0)).unwrap().len(), 64 << 10);
 

@@ -57,7 +57,7 @@ pub struct Appended {
     pub file: Arc<File>,
     /// The file's name may not be durable: whoever syncs the file syncs its folder, too.
     /// Set until a commit without `bytes` has been returned, for only such commits make their caller sync the segment.
-    pub new_file: bool,
+    pub is_new_file: bool,
 }
 
 impl WalWriter {
@@ -166,7 +166,7 @@ impl WalWriter {
         }
         let bytes = &self.buffer[head..];
         let carried = bytes.len() <= self.config.carry_bytes;
-        let new_file = segment.is_new;
+        let is_new_file = segment.is_new;
         segment.is_new &= carried;
         Ok(Some(Appended {
             writer: self.identity.writer,
@@ -177,7 +177,7 @@ impl WalWriter {
             frames,
             bytes: carried.then(|| Bytes::copy_from_slice(bytes)),
             file: segment.file().clone(),
-            new_file,
+            is_new_file,
         }))
     }
 

@@ -100,7 +100,7 @@ fn carried_frames_come_back_until_their_segment_is_synced_past_them() {
     }
     let mut large = two.rows(&[(1, 1)]);
     (large.carried, large.file) = (None, Some(file));
-    large.sync_dirs = vec![bed.folder.path().to_owned()];
+    large.is_new_file = true;
     two.commit(&sequencer, large);
     drop(sequencer);
     let carried = bed.recovered().carried;
