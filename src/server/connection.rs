@@ -244,9 +244,13 @@ impl Connection {
     /// When something is due that no event announces.
     fn next_due(&self, stalled: bool) -> Option<Duration> {
         let commit = self.session.pending_since().map(|since| since + self.context.commit_interval);
-        let idle = (self.session.has_writer() && self.is_settled())
-            .then_some(self.last_byte + self.context.idle);
-        let quiet = self.draining.map(|until| until.min(self.last_byte + QUIET));
+        let is_settled = self.is_settled();
+        let idle =
+            (self.session.has_writer() && is_settled).then_some(self.last_byte + self.context.idle);
+        let quiet = self.draining.map(|until| match is_settled {
+            true => until.min(self.last_byte + QUIET),
+            false => until,
+        });
         let retry = self.full_disk.map(|retry| retry.at);
         let count = stalled.then_some(self.now + STALL_STEP);
         let commit = commit.filter(|_| retry.is_none());
