@@ -10,6 +10,7 @@ use super::foreign;
 use super::ilp::IlpContext;
 use super::listener::end_with_fin;
 use super::replies::Replies;
+use crate::clock::Clock;
 use crate::codec::{Foreign, Greeting};
 use crate::engine::{IngestError, Progress, Session};
 use crate::metrics;
@@ -209,6 +210,9 @@ impl Connection {
         // No event tells when a suspended table lets go: the timer that counts the wait looks again.
         let stalled = self.full_disk.is_some() || !admitted || self.session.is_held_up();
         let may_read = !stalled && self.replies.has_room();
+        if stalled {
+            self.now = self.context.clock.monotonic();
+        }
         let before = self.now;
         let under_way = self.next_step();
         let due = self.next_due(stalled);
@@ -226,7 +230,7 @@ impl Connection {
                 ready.map_err(End::Socket)?;
                 Wake::Due
             }
-            () = alarm.rings(before, due.unwrap_or_default()), if due.is_some() => Wake::Due,
+            () = alarm.rings(&self.context.clock, due.unwrap_or_default()), if due.is_some() => Wake::Due,
         };
         self.now = self.context.clock.monotonic();
         if stalled {
@@ -302,6 +306,7 @@ impl Connection {
         if self.turn >= TURN_BYTES {
             self.turn = 0;
             tokio::task::yield_now().await;
+            self.now = self.context.clock.monotonic();
         }
         Ok(Read::Bytes)
     }
@@ -317,6 +322,8 @@ impl Connection {
         };
         self.now = self.context.clock.monotonic();
         self.count_stall(before);
+        // The client was not silent meanwhile; it was not read.
+        self.last_byte = self.now;
         borrowed
     }
 
@@ -438,10 +445,10 @@ struct Alarm<'a> {
 
 impl Alarm<'_> {
     /// Returns at `due` or before.
-    async fn rings(&mut self, now: Duration, due: Duration) {
+    async fn rings(&mut self, clock: &Clock, due: Duration) {
         if self.at.is_none_or(|at| due < at) {
             self.at = Some(due);
-            self.sleep.set(tokio::time::sleep(due.saturating_sub(now)));
+            self.sleep.set(tokio::time::sleep(due.saturating_sub(clock.monotonic())));
         }
         self.sleep.as_mut().await;
         self.at = None;

@@ -440,7 +440,8 @@ fn sweep_mixed(
         let before = own.map_or(Vec::new(), |own| (0..n).filter(|&m| own[m] == own[n]).collect());
         take(kept, (source, row), &before, effect(source));
         if !kept[n].completed_by.is_empty() {
-            for (of, numbers) in numbers.iter_mut().filter(|(of, _)| *of != rule) {
+            // Rows of the rules before have all been taken.
+            for (of, numbers) in numbers.iter_mut().filter(|(of, _)| *of > rule) {
                 numbers[n] = renumber(*of, &kept[n]);
             }
         }

@@ -220,7 +220,8 @@ impl Model {
             Rule::ReplaceByTags => DedupRule::ReplaceByTags,
             Rule::Merge => DedupRule::Merge,
             Rule::Replace(keys) => {
-                let keys = keys.iter().map(name);
+                // In another order than they are kept in.
+                let keys = keys.iter().rev().map(name);
                 DedupRule::Replace(std::iter::once(time_column.to_owned()).chain(keys).collect())
             }
         }
