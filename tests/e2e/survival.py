@@ -9,6 +9,8 @@ from harness import Failure
 
 # Rows of a table; the queries that follow an end read a whole table, so it must not grow for ever.
 CYCLES_OF_A_TABLE = 5
+# How often a long run says how far it is.
+CYCLES_SHOWN = 50
 BASE = 1_700_000_000_000_000_000
 
 
@@ -106,6 +108,8 @@ class Load:
             # The next life of this client goes on behind what was stored, so that a hole would show.
             at[client.client] = rows
         self.cycle += 1
+        if self.cycle % CYCLES_SHOWN == 0:
+            print(f"      {self.cycle} ends, {self.rows} rows so far", flush=True)
 
     def close(self):
         """All tables, as the cycles left them; and the reports, which sum up to the same."""
