@@ -79,13 +79,8 @@ impl Cursor {
 
     /// Makes sure that the next row is held, if there is one.
     pub(super) fn fill(&mut self) -> Result<(), StorageError> {
-        if self.at == self.times().len()
-            && let SourceRows::Part(part) = &mut self.rows
-            && !part.is_ended
-        {
-            part.forget(self.at);
-            self.at = 0;
-            part.read()?;
+        if self.at == self.times().len() && self.has_more() {
+            self.extend()?;
         }
         Ok(())
     }

@@ -80,17 +80,14 @@ impl Keyring {
     pub(super) fn number_completed<'a>(
         &mut self,
         rule: usize,
-        rows: impl Iterator<Item = (&'a SourceRows, usize)> + Clone,
+        rows: impl Iterator<Item = (&'a Cursor, usize)> + Clone,
         shape: &Shape,
     ) -> u32 {
         let Keyring { rules, known, buffer, .. } = self;
         buffer.clear();
         for key in &rules[rule] {
-            let value = |(rows, place): (&SourceRows, usize)| match rows {
-                SourceRows::Run(run, series) => run.evolved(shape, series, key, (place, 1)).ok()?,
-                SourceRows::Part(part) => {
-                    part.columns.get(&key.id).map(|values| values.slice(place, 1))
-                }
+            let value = |(cursor, place): (&Cursor, usize)| {
+                cursor.column(shape, key, (place, 1)).ok().flatten()
             };
             let value = rows.clone().filter_map(value).find(|value| value.is_valid(0));
             append_value(value.as_ref(), 0, buffer);

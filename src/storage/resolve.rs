@@ -368,25 +368,23 @@ impl Group {
             };
             numbers.push((rule, self.rows.iter().map(number).collect()));
         }
-        // The key of a row that others complete is that of the whole.
-        let number_completed = |keyring: &mut Keyring, rule: usize, row: &Kept| {
-            let rows = std::iter::once((row.source, row.row)).chain(row.completed_by.clone());
-            let rows = rows.map(|(source, row)| (&cursors[source].rows, ranges[source].0 + row));
-            keyring.number_completed(rule, rows, shape)
-        };
         let is_plain = numbers.iter().all(|(_, numbers)| keyring.all_differ(numbers));
-        let effect = |source: usize| cursors[source].effect;
         let mut kept: Vec<Kept> = Vec::with_capacity(if is_plain { 0 } else { self.rows.len() });
         match &numbers[..] {
             _ if is_plain => {
                 self.rows.drain(..).for_each(|(source, row)| out.push(source, row, 1));
                 return;
             }
-            [(_, numbers)] => sweep(&self.rows, numbers, &mut kept, effect),
+            [(_, numbers)] => sweep(&self.rows, numbers, &mut kept, cursors),
             _ => {
-                let rule = |source: usize| cursors[source].rule;
-                let renumber = |rule, row: &Kept| number_completed(keyring, rule, row);
-                sweep_mixed(&self.rows, &mut numbers, &mut kept, rule, effect, renumber);
+                // The key of a row that others complete is that of the whole.
+                let renumber = |rule: usize, row: &Kept| {
+                    let others = row.completed_by.iter().copied();
+                    let rows = std::iter::once((row.source, row.row)).chain(others);
+                    let rows = rows.map(|(source, row)| (&cursors[source], ranges[source].0 + row));
+                    keyring.number_completed(rule, rows, shape)
+                };
+                sweep_mixed(&self.rows, &mut numbers, &mut kept, cursors, renumber);
             }
         }
         self.rows.clear();
@@ -400,23 +398,19 @@ impl Group {
 }
 
 /// Takes the rows of a group one by one; all that have an effect find those before by the same numbers.
-fn sweep(
-    group: &[(usize, usize)],
-    numbers: &[u32],
-    kept: &mut Vec<Kept>,
-    effect: impl Fn(usize) -> Effect,
-) {
+fn sweep(group: &[(usize, usize)], numbers: &[u32], kept: &mut Vec<Kept>, cursors: &[Cursor]) {
     let mut places: HashMap<u32, Vec<usize>> = HashMap::new();
     let is_small = group.len() <= SMALL_GROUP;
     for (n, &(source, row)) in group.iter().enumerate() {
+        let effect = cursors[source].effect;
         let before: Vec<usize> = match is_small {
             true => (0..n).filter(|&m| numbers[m] == numbers[n]).collect(),
             false => places.get(&numbers[n]).cloned().unwrap_or_default(),
         };
-        take(kept, (source, row), &before, effect(source));
+        take(kept, (source, row), &before, effect);
         if !is_small {
             let all = places.entry(numbers[n]).or_default();
-            if effect(source) != Effect::Nothing {
+            if effect != Effect::Nothing {
                 all.clear();
             }
             all.push(n);
@@ -430,15 +424,14 @@ fn sweep_mixed(
     group: &[(usize, usize)],
     numbers: &mut [(usize, Vec<u32>)],
     kept: &mut Vec<Kept>,
-    rule: impl Fn(usize) -> usize,
-    effect: impl Fn(usize) -> Effect,
+    cursors: &[Cursor],
     mut renumber: impl FnMut(usize, &Kept) -> u32,
 ) {
     for (n, &(source, row)) in group.iter().enumerate() {
-        let rule = rule(source);
+        let rule = cursors[source].rule;
         let own = numbers.iter().find(|(of, _)| *of == rule).map(|(_, numbers)| numbers);
         let before = own.map_or(Vec::new(), |own| (0..n).filter(|&m| own[m] == own[n]).collect());
-        take(kept, (source, row), &before, effect(source));
+        take(kept, (source, row), &before, cursors[source].effect);
         if !kept[n].completed_by.is_empty() {
             // Rows of the rules before have all been taken.
             for (of, numbers) in numbers.iter_mut().filter(|(of, _)| *of > rule) {

@@ -1,32 +1,19 @@
 //! `headwater check` and `headwater inspect` on the folder of a stopped server.
 
-use bytes::BytesMut;
+use crate::statements_support::{config, open, send, session};
 use headwater::clock::Clock;
-use headwater::codec::Precision;
-use headwater::engine::{DEFAULT_DATABASE, Engine, EngineConfig, Origin};
+use headwater::engine::{DEFAULT_DATABASE, Engine};
 use headwater::io::Fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-/// Without reports: their rows would come whenever a second is over.
-fn config(dir: &Path) -> EngineConfig {
-    let mut config = EngineConfig::new(dir);
-    config.hook.enabled = false;
-    config
-}
-
 /// A folder with rows in log and segments, as a kill leaves it.
 fn folder() -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
-    let engine = Engine::open(config(dir.path()), Fs::real(), Clock::real()).unwrap();
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    let origin = Origin { peer: "test".into(), precision: Precision::Nanosecond };
-    let mut session = engine.session(DEFAULT_DATABASE.into(), origin);
+    let engine = open(dir.path());
+    let mut session = session(&engine);
     for n in 0..5 {
-        runtime.block_on(session.ready());
-        session.ingest(&mut BytesMut::from(format!("t,h=a v={n}i {n}\n").as_str())).unwrap();
-        let ordinal = session.commit().unwrap();
-        runtime.block_on(session.progress().reached(ordinal));
+        assert_eq!(send(&mut session, &format!("t,h=a v={n}i {n}\n")), 0);
     }
     drop(session);
     drop(engine);

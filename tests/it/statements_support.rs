@@ -23,10 +23,16 @@ pub(crate) fn open(dir: &Path) -> Arc<Engine> {
     open_with(dir, |_| {})
 }
 
-pub(crate) fn open_with(dir: &Path, change: impl FnOnce(&mut EngineConfig)) -> Arc<Engine> {
+/// Without reports: their rows would come whenever a second is over.
+pub(crate) fn config(dir: &Path) -> EngineConfig {
     let mut config = EngineConfig::new(dir);
     config.apply.workers = 2;
     config.hook.enabled = false;
+    config
+}
+
+pub(crate) fn open_with(dir: &Path, change: impl FnOnce(&mut EngineConfig)) -> Arc<Engine> {
+    let mut config = config(dir);
     change(&mut config);
     Engine::open(config, Fs::real(), Clock::real()).unwrap()
 }
