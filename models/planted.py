@@ -20,7 +20,13 @@ CHECKED = ["src/sequencer/intake.rs", "src/sequencer/inbox.rs", "src/sequencer/p
 # Name, file, what stands there, what is planted, who must notice.
 MISTAKES = [
     ("the consumer is not woken", "src/sequencer/inbox.rs",
-     "if self.intake.push(value) {", "if self.intake.push(value) && false {", "exhaustive"),
+     "            _ => is_first,", "            _ => false,", "exhaustive"),
+    ("the wait for company does not end", "src/sequencer/inbox.rs",
+     "        self.missing.store(0, Ordering::Relaxed);\n", "", "exhaustive"),
+    ("a push does not see that the wait for company is over", "src/sequencer/intake.rs",
+     "node, Ordering::AcqRel,", "node, Ordering::Release,", "exhaustive"),
+    ("a drain does not show that the wait for company is over", "src/sequencer/intake.rs",
+     "ptr::null_mut(), Ordering::AcqRel", "ptr::null_mut(), Ordering::Acquire", "exhaustive"),
     ("an order wakes nobody", "src/sequencer/inbox.rs",
      "self.order.fetch_max(order as u8, Ordering::Release);\n        self.wake();",
      "self.order.fetch_max(order as u8, Ordering::Release);", "exhaustive"),

@@ -25,9 +25,11 @@ mod metrics {
 mod sequencer {
     mod sync {
         pub(super) use shuttle::sync::Mutex;
-        pub(super) use shuttle::sync::atomic::{AtomicPtr, AtomicU8, AtomicU64, Ordering};
+        pub(super) use shuttle::sync::atomic::{
+            AtomicIsize, AtomicPtr, AtomicU8, AtomicU64, Ordering,
+        };
         pub(super) use shuttle::thread::{
-            Builder, JoinHandle, Thread, current, park, park_timeout, sleep,
+            Builder, JoinHandle, Thread, current, park, park_timeout,
         };
         pub(super) use tokio::sync::Notify;
     }

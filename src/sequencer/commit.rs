@@ -23,9 +23,8 @@ const RECEIPTS_MAX: usize = 16 * 1024;
 const CARRIED_MAX: usize = 8 << 20;
 /// A batch of fewer receipts is not worth waiting for.
 const COMPANY_MIN: usize = 4;
-/// A pause for company, however fast or slow the device is.
-const PAUSE_MIN: Duration = Duration::from_micros(20);
-const PAUSE_MAX: Duration = Duration::from_micros(100);
+/// Waits for company, however fast or slow the device is.
+const PATIENCE: (Duration, Duration) = (Duration::from_micros(50), Duration::from_micros(500));
 /// Pauses between tries of an append grow from the first to the second.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
 
@@ -76,7 +75,7 @@ impl Committer {
         self.shared.clone()
     }
 
-    /// Under `sync`: half of the larger of the two batches before, and a part of the time of a sync.
+    /// Under `sync`: half of the larger of the two batches before, and the time of a sync.
     ///
     /// Whoever was acknowledged is about to commit again, some sooner than others. A sync for the first few of them makes all others wait
     /// for it, and costs as much as one for many; waiting for all of them would leave the processors idle during the sync. So one
@@ -84,8 +83,7 @@ impl Committer {
     pub(super) fn expected_company(&self) -> Option<(usize, Duration)> {
         let larger = self.last_batches[0].max(self.last_batches[1]);
         let pays = larger >= COMPANY_MIN && self.config.durability == Durability::Sync;
-        let pause = || (self.log.last_sync() / 4).clamp(PAUSE_MIN, PAUSE_MAX);
-        pays.then(|| (larger / 2, pause()))
+        pays.then(|| (larger / 2, self.log.last_sync().clamp(PATIENCE.0, PATIENCE.1)))
     }
 
     /// Commits as many of `arrived` as go into one record, and at least one.

@@ -1,7 +1,7 @@
 //! Where many threads hand values in and one takes them out, sleeps when there are none, and ends when it is told to.
 
 use super::intake::Intake;
-use super::sync::{AtomicU8, Ordering, Thread, park, park_timeout, sleep};
+use super::sync::{AtomicIsize, AtomicU8, Ordering, Thread, park, park_timeout};
 use std::collections::VecDeque;
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -13,6 +13,9 @@ pub(super) struct Inbox<T> {
     /// An [`Order`]; only rises. Release in [`Inbox::give`]; pairs with the Acquire in [`Inbox::order`], so that whoever obeys
     /// sees every value that was pushed before the order.
     order: AtomicU8,
+    /// While the consumer waits for company: how many more pushes until it is woken. Else 0 or less. A hint without an order of its own, but
+    /// for its end, which whoever pushes after the next drain must see: that push has to wake the consumer.
+    missing: AtomicIsize,
     /// Whom a push wakes; nobody while there is no thread.
     consumer: OnceLock<Thread>,
 }
@@ -33,7 +36,7 @@ pub(super) enum Order {
 pub(super) trait Consumer<T> {
     type Error;
 
-    /// How many values are likely to come in together, and after how long to look again whether they have.
+    /// How many values are worth waiting for once there is one, and how long at most.
     fn expects(&self) -> Option<(usize, Duration)> {
         None
     }
@@ -59,14 +62,12 @@ pub enum TurnEnd {
     Ended,
 }
 
-/// How often a consumer that waits for more looks whether it has come.
-const LOOKS_MAX: usize = 6;
-
 impl<T> Inbox<T> {
     pub(super) fn new() -> Inbox<T> {
         Inbox {
             intake: Intake::new(),
             order: AtomicU8::new(Order::Run as u8),
+            missing: AtomicIsize::new(0),
             consumer: OnceLock::new(),
         }
     }
@@ -76,9 +77,14 @@ impl<T> Inbox<T> {
         self.consumer.get_or_init(|| consumer.clone()).unpark();
     }
 
-    /// Hands a value in, and wakes the consumer when it may be asleep.
+    /// Hands a value in, and wakes the consumer when it may be asleep and this is what it waits for.
     pub(super) fn push(&self, value: T) {
-        if self.intake.push(value) {
+        let is_first = self.intake.push(value);
+        let is_awaited = match self.missing.load(Ordering::Relaxed) {
+            1.. => self.missing.fetch_sub(1, Ordering::Relaxed) == 1,
+            _ => is_first,
+        };
+        if is_awaited {
             self.wake();
         }
     }
@@ -115,20 +121,21 @@ impl<T> Inbox<T> {
         }
     }
 
-    /// Waits for values that are likely to come in behind the first ones, as long as they do. A push does not end a pause: waking
-    /// the consumer would cost the producer more than the pause costs anybody.
+    /// Waits for company of the first values. The push that completes it ends the wait, and no other.
     fn gather<C: Consumer<T>>(&self, consumer: &C, waiting: &mut VecDeque<T>) {
-        let Some((wanted, pause)) = consumer.expects() else { return };
-        let mut before = 0;
-        for _ in 0..LOOKS_MAX {
-            self.intake.drain(waiting);
-            let is_over = waiting.len() == before || self.order() != Order::Run;
-            if is_over || waiting.len() >= wanted {
-                return;
-            }
-            before = waiting.len();
-            sleep(pause);
+        let Some((wanted, patience)) = consumer.expects() else { return };
+        self.intake.drain(waiting);
+        if waiting.is_empty() || waiting.len() >= wanted {
+            return;
         }
+        self.missing.store((wanted - waiting.len()) as isize, Ordering::Relaxed);
+        // A push before may have left a wake behind, which ends the first of them at once.
+        for _ in 0..2 {
+            if self.missing.load(Ordering::Relaxed) > 0 && self.order() == Order::Run {
+                park_timeout(patience);
+            }
+        }
+        self.missing.store(0, Ordering::Relaxed);
     }
 
     /// One look at orders and values. `waiting` is what earlier turns have left.

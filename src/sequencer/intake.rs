@@ -40,9 +40,10 @@ impl<T> Intake<T> {
             // SAFETY: `node` came from `Box::into_raw` and is shared with nobody until the exchange below succeeds.
             unsafe { (*node).next = head };
             // Release: the node's contents come before the pointer to it; pairs with the Acquire in `drain`. A later
-            // push continues this release sequence, so the drain sees every node below the head too.
+            // push continues this release sequence, so the drain sees every node below the head too. Acquire: the first
+            // push after a drain sees what the consumer did before it.
             let swapped =
-                self.head.compare_exchange_weak(head, node, Ordering::Release, Ordering::Relaxed);
+                self.head.compare_exchange_weak(head, node, Ordering::AcqRel, Ordering::Relaxed);
             match swapped {
                 Ok(_) => return head.is_null(),
                 Err(now) => head = now,
@@ -53,7 +54,7 @@ impl<T> Intake<T> {
     /// Appends everything that has been pushed to `into`, in order of arrival. One thread at a time.
     #[allow(unsafe_code, reason = "a linked stack of raw nodes")]
     pub(super) fn drain(&self, into: &mut impl Extend<T>) {
-        let mut node = self.head.swap(ptr::null_mut(), Ordering::Acquire);
+        let mut node = self.head.swap(ptr::null_mut(), Ordering::AcqRel);
         let mut values = Vec::new();
         while !node.is_null() {
             // SAFETY: every pointer in the list came from `Box::into_raw` in `push`; the swap took the whole list out of

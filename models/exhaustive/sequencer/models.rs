@@ -14,6 +14,7 @@ pub(crate) const ALL: &[(&str, fn())] = &[
     ("the_consumer_sleeps_through_nothing_and_ends_with_everything_taken", finish),
     ("a_value_wakes_the_consumer", || wakes(true)),
     ("a_value_that_came_before_the_consumer_is_taken", || wakes(false)),
+    ("whoever_comes_when_the_wait_for_company_is_over_wakes_the_consumer", company),
     ("who_sees_an_order_sees_what_came_before", ordered),
     ("whoever_is_told_to_end_at_once_sees_what_came_before", abandon),
     ("who_sees_a_published_ordinal_sees_what_was_done_for_it", published),
@@ -59,10 +60,16 @@ struct Taker {
     taken: Arc<std::sync::Mutex<Vec<u64>>>,
     progress: Arc<Progress>,
     before_order: Arc<Told>,
+    /// How many values it waits for.
+    wanted: Option<usize>,
 }
 
 impl Consumer<Told> for Taker {
     type Error = ();
+
+    fn expects(&self) -> Option<(usize, Duration)> {
+        self.wanted.map(|wanted| (wanted, Duration::ZERO))
+    }
 
     fn turn(&mut self, waiting: &mut VecDeque<Told>) -> Result<(), ()> {
         let mut taken = self.taken.lock().unwrap();
@@ -87,7 +94,7 @@ fn finish() {
     let inbox = Arc::new(Inbox::new());
     let (taken, before_order) = (Arc::default(), Arc::new(Told::new()));
     let progress = Progress::new();
-    let taker = Taker { taken: Arc::clone(&taken), progress, before_order: before_order.clone() };
+    let taker = Taker { taken: Arc::clone(&taken), progress, before_order: before_order.clone(), wanted: None };
     let serving = inbox.clone();
     let consumer = thread::spawn(move || serving.serve(&mut { taker }, &mut VecDeque::new()).unwrap());
     let other = inbox.clone();
@@ -104,21 +111,31 @@ fn finish() {
 }
 
 fn wakes(is_attended: bool) {
+    serves(is_attended, &[1], None);
+}
+
+/// The first value starts a wait for two more, of which one comes during it, after it, or while the consumer sleeps.
+fn company() {
+    serves(true, &[1, 2], Some(3));
+}
+
+fn serves(is_attended: bool, values: &[u64], wanted: Option<usize>) {
     let (inbox, progress, before_order) =
         (Arc::new(Inbox::new()), Progress::new(), Arc::new(Told::new()));
     before_order.write(1);
     let other = inbox.clone();
-    let taker = Taker { taken: Arc::default(), progress: progress.clone(), before_order };
+    let taker = Taker { taken: Arc::default(), progress: progress.clone(), before_order, wanted };
     let consumer = thread::spawn(move || other.serve(&mut { taker }, &mut VecDeque::new()).unwrap());
+    let push = || values.iter().for_each(|value| inbox.push(tell(*value)));
     if is_attended {
         inbox.attend(consumer.thread());
-        inbox.push(tell(1));
+        push();
     } else {
-        inbox.push(tell(1));
+        push();
         inbox.attend(consumer.thread());
     }
-    // No order wakes the consumer before it has taken the value.
-    progress.wait(1);
+    // No order wakes the consumer before it has taken the values.
+    progress.wait(values.len() as u64);
     inbox.give(Order::Finish);
     consumer.join().unwrap();
 }
@@ -142,7 +159,7 @@ fn abandon() {
     let (serving, told) = (inbox.clone(), before_order.clone());
     let consumer = thread::spawn(move || {
         let progress = Progress::new();
-        let taker = Taker { taken: Arc::default(), progress, before_order: told.clone() };
+        let taker = Taker { taken: Arc::default(), progress, before_order: told.clone(), wanted: None };
         serving.serve(&mut { taker }, &mut VecDeque::new()).unwrap();
         assert_eq!(told.read(), 1);
     });
