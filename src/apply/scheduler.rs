@@ -168,15 +168,23 @@ impl Scheduler {
 
     /// A worker is done with a turn.
     pub(super) fn finished_turn(&self) {
-        self.lock().turning -= 1;
-        // Another may have waited for this one only.
-        self.work.notify_one();
+        let mut queues = self.lock();
+        queues.turning -= 1;
+        self.wake_for(&queues);
     }
 
     /// A worker is done with so many flushes.
     pub(super) fn finished_flushes(&self, count: usize) {
-        self.lock().flushing -= count;
-        self.work.notify_one();
+        let mut queues = self.lock();
+        queues.flushing -= count;
+        self.wake_for(&queues);
+    }
+
+    /// What is queued may have waited for what has just ended.
+    fn wake_for(&self, queues: &Queues) {
+        if !queues.turns.is_empty() || !queues.flushes.is_empty() {
+            self.work.notify_one();
+        }
     }
 
     /// A thread is done with a compaction.
@@ -204,6 +212,15 @@ impl Scheduler {
         let queues = self.lock();
         let woken = self.background.wait_timeout_while(queues, period, |q| !q.is_stopping);
         !woken.unwrap_or_else(PoisonError::into_inner).0.is_stopping
+    }
+
+    /// Waits for `period`, unless something is queued already or the pool stops.
+    pub(super) fn rest(&self, period: Duration) {
+        let queues = self.lock();
+        if queues.turns.is_empty() && queues.flushes.is_empty() && queues.readings.is_empty() {
+            let goes_on = |queues: &mut Queues| !queues.is_stopping;
+            drop(self.background.wait_timeout_while(queues, period, goes_on));
+        }
     }
 
     /// Lets workers go first: waits a moment while anything is queued for them. True when the pool stops.
