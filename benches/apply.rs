@@ -8,7 +8,7 @@ use headwater::io::Fs;
 use headwater::schema::{ColumnDef, TableDef, TableOptions};
 use headwater::storage::Catalog;
 use headwater::types::{ColumnId, ColumnType, PartitionBy, SeqTxn, TableId, WriterId};
-use headwater::wal::{Batch, WalConfig, WriterPool};
+use headwater::wal::{Batch, Ledger, WalConfig, WriterPool};
 use std::path::Path;
 use std::sync::Arc;
 use tempfile::TempDir;
@@ -71,7 +71,7 @@ fn start(dir: &TempDir) -> ApplyPool {
         ..ApplyConfig::default()
     };
     let (wal_dir, tables_dir) = (dir.path().join("wal"), fresh.join("tables"));
-    let paths = ApplyPaths { wal_dir, tables_dir, uuid: UUID };
+    let paths = ApplyPaths { wal_dir, tables_dir, uuid: UUID, ledger: Ledger::default() };
     let catalog = Arc::new(catalog);
     let pool =
         ApplyPool::open(config, &fs, &Clock::real(), paths, catalog, &state).expect("started");
@@ -81,8 +81,16 @@ fn start(dir: &TempDir) -> ApplyPool {
 
 /// Writes commits of consecutive rows to a segment.
 fn fill(dir: &Path, rows_a_commit: u32, commits: u32) -> Vec<Txn> {
-    let config = WalConfig { segment_bytes: u64::MAX, ..WalConfig::default() };
-    let pool = WriterPool::new(config, Fs::real(), dir.join("wal"), UUID, 1, WriterId(0));
+    let config = WalConfig { segment_bytes: u64::MAX, unwritten_bytes: 0, ..WalConfig::default() };
+    let pool = WriterPool::new(
+        config,
+        Fs::real(),
+        dir.join("wal"),
+        UUID,
+        1,
+        WriterId(0),
+        Ledger::default(),
+    );
     let mut writer = pool.try_borrow().expect("nobody else has one");
     let def = TableDef {
         id: TABLE,

@@ -7,7 +7,8 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use headwater::io::Fs;
 use headwater::types::{ColumnId, ColumnType, SegmentId, TableId, WriterId};
 use headwater::wal::{
-    Batch, Identity, Place, SegmentReader, SeriesCursor, WalConfig, WriterPool, encode_frame,
+    Batch, Identity, Ledger, Place, SegmentReader, SeriesCursor, WalConfig, WriterPool,
+    encode_frame,
 };
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use std::hint::black_box;
@@ -36,12 +37,13 @@ fn frames(c: &mut Criterion) {
     let values: Vec<u64> = (0..ROWS * FIELDS as usize).map(|_| random.random()).collect();
     let dir = tempfile::tempdir().expect("a folder for the segment");
     let pool = WriterPool::new(
-        WalConfig::default(),
+        WalConfig { unwritten_bytes: 0, ..WalConfig::default() },
         Fs::real(),
         dir.path().to_owned(),
         [0; 16],
         1,
         WriterId(0),
+        Ledger::default(),
     );
     let identity = Identity { uuid: [0; 16], writer: WriterId(0), segment: SegmentId(0) };
     let mut writer = pool.try_borrow().expect("nobody else borrows");

@@ -19,7 +19,7 @@ use headwater::io::Fs;
 use headwater::schema::{ColumnDef, Dedup, Keys, TableDef, TableOptions};
 use headwater::storage::Catalog;
 use headwater::types::{ColumnId, ColumnType, PartitionBy, SeqTxn, TableId, WriterId};
-use headwater::wal::{Batch, Lease, WalConfig, WriterPool};
+use headwater::wal::{Batch, Lease, Ledger, WalConfig, WriterPool};
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -275,7 +275,7 @@ fn start(dir: &TempDir, config: &ApplyConfig) -> ApplyPool {
     fs.remove_dir_all(&fresh).expect("removed");
     let (catalog, state) = Catalog::open(&fs, &fresh.join("catalog"), UUID, 1).expect("new");
     let (wal_dir, tables_dir) = (dir.path().join("wal"), fresh.join("tables"));
-    let paths = ApplyPaths { wal_dir, tables_dir, uuid: UUID };
+    let paths = ApplyPaths { wal_dir, tables_dir, uuid: UUID, ledger: Ledger::default() };
     let catalog = Arc::new(catalog);
     let pool = ApplyPool::open(config.clone(), &fs, &Clock::real(), paths, catalog, &state)
         .expect("started");
@@ -297,9 +297,18 @@ fn fill(dir: &Path, shape: &Shape) -> Vec<Txn> {
         segment_rows: bounds.1,
         segment_series: bounds.2,
         series_bytes: bounds.2,
+        unwritten_bytes: 0,
         ..WalConfig::default()
     };
-    let pool = WriterPool::new(config, Fs::real(), dir.join("wal"), UUID, 1, WriterId(0));
+    let pool = WriterPool::new(
+        config,
+        Fs::real(),
+        dir.join("wal"),
+        UUID,
+        1,
+        WriterId(0),
+        Ledger::default(),
+    );
     let lend = |_| Connection {
         writer: pool.try_borrow().expect("there are enough"),
         series: HashMap::new(),

@@ -42,6 +42,8 @@ pub(crate) enum Bug {
     LogPurgedEarly,
     /// Chunks of the log go before the segments that they carry frames for are synced.
     CarriedPurgedEarly,
+    /// Chunks of the log go before the segments that they carry frames for have them.
+    CarriedPurgedUnwritten,
     /// A failed sync of the log is tried again.
     SyncRetried,
     /// A write of the log that failed half-way counts.
@@ -73,7 +75,7 @@ pub(crate) const fn is_planted(_: Bug) -> bool {
 #[cfg(test)]
 impl Bug {
     /// All of them.
-    pub(crate) const ALL: [Bug; 22] = [
+    pub(crate) const ALL: [Bug; 23] = [
         Bug::AckBeforeLogSync,
         Bug::AckBeforeWrite,
         Bug::AckBeforeSegmentSync,
@@ -92,6 +94,7 @@ impl Bug {
         Bug::SegmentPurgedEarly,
         Bug::LogPurgedEarly,
         Bug::CarriedPurgedEarly,
+        Bug::CarriedPurgedUnwritten,
         Bug::SyncRetried,
         Bug::ShortWriteIgnored,
         Bug::ReleasedBeforeShelf,

@@ -15,6 +15,7 @@ use crate::storage::{
     TableState, TableStore, remove_orphans,
 };
 use crate::types::{SegmentId, SeqTxn, TableId, WriterId};
+use crate::wal::Ledger;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -29,6 +30,8 @@ pub struct ApplyPaths {
     pub tables_dir: PathBuf,
     /// The server's own number, which seeds the checksums of segments.
     pub uuid: [u8; 16],
+    /// The segments that are being written.
+    pub ledger: Ledger,
 }
 
 /// A table as the rest of the server sees it.
@@ -69,8 +72,8 @@ impl ApplyPool {
             metrics::ORPHANS_REMOVED.increment(removed);
             tracing::info!(removed, "removed files that no flush or compaction finished");
         }
-        let segments = Segments::new(fs.clone(), paths.wal_dir, paths.uuid, config.segment_readers);
-        let tables_dir = paths.tables_dir;
+        let ApplyPaths { wal_dir, tables_dir, uuid, ledger } = paths;
+        let segments = Segments::new(fs.clone(), wal_dir, uuid, ledger, config.segment_readers);
         let shared = Shared::new(config, fs.clone(), clock.clone(), tables_dir, catalog, segments);
         shared.adopt(fs, state);
         let pool = ApplyPool { shared: Arc::new(shared), threads: Mutex::default() };

@@ -3,7 +3,7 @@
 use super::Data;
 use crate::io::Fs;
 use crate::types::{SegmentId, WriterId};
-use crate::wal::{Identity, SegmentReader, WalError};
+use crate::wal::{Identity, Ledger, SegmentReader, WalError};
 use foldhash::fast::RandomState;
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -21,6 +21,7 @@ pub(super) struct Segments {
     fs: Fs,
     wal_dir: PathBuf,
     uuid: [u8; 16],
+    ledger: Ledger,
     readers: Mutex<Readers>,
     readers_max: usize,
     /// Committed transactions that are not flushed.
@@ -40,9 +41,15 @@ struct Opened {
 }
 
 impl Segments {
-    pub(super) fn new(fs: Fs, wal_dir: PathBuf, uuid: [u8; 16], readers_max: usize) -> Segments {
+    pub(super) fn new(
+        fs: Fs,
+        wal_dir: PathBuf,
+        uuid: [u8; 16],
+        ledger: Ledger,
+        readers_max: usize,
+    ) -> Segments {
         let (readers, unflushed) = (Mutex::default(), Mutex::default());
-        Segments { fs, wal_dir, uuid, readers, readers_max, unflushed }
+        Segments { fs, wal_dir, uuid, ledger, readers, readers_max, unflushed }
     }
 
     /// How many readers are kept open.
@@ -60,7 +67,8 @@ impl Segments {
             return Ok(opened.reader.clone());
         }
         let identity = Identity { uuid: self.uuid, writer: key.0, segment: key.1 };
-        let reader = Arc::new(SegmentReader::open(&self.fs, &self.wal_dir, &identity)?);
+        let reader = SegmentReader::open_live(&self.fs, &self.wal_dir, &identity, &self.ledger)?;
+        let reader = Arc::new(reader);
         if readers.open.len() >= self.readers_max {
             readers.forget_oldest();
         }

@@ -69,6 +69,7 @@ impl Settings {
             free_bytes_min: self.wal.free_bytes_min,
             writers_max: self.wal.writers_max,
             // The log's sync carries a commit only where the log is synced for each.
+            unwritten_bytes: self.wal.unwritten_bytes,
             carry_bytes: if self.durability == Durability::Sync { self.wal.carry_bytes } else { 0 },
         }
     }

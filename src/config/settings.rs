@@ -229,6 +229,8 @@ sections! {
         writers_max: usize = WalConfig::default().writers_max,
         /// Largest commit, in bytes, that travels inside the transaction log, whose one sync then serves it.
         carry_bytes: usize = WalConfig::default().carry_bytes,
+        /// Bytes of such commits that a connection keeps in memory before they are written to its segment, all with one call.
+        unwritten_bytes: usize = WalConfig::default().unwritten_bytes,
     }
 
     /// The transaction log.

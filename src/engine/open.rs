@@ -123,12 +123,22 @@ impl Engine {
             config.wal.carry_bytes = 0;
         }
         let recovered = recover(&config, &fs, &clock, &identity)?;
-        let Recovery { catalog, registry, apply, log, first_writer, inherited, replay, shelves } =
-            recovered;
+        let Recovery {
+            catalog,
+            registry,
+            apply,
+            log,
+            ledger,
+            first_writer,
+            inherited,
+            replay,
+            shelves,
+        } = recovered;
         let wal_dir = dir.join("wal");
         let (uuid, epoch) = (identity.uuid, identity.epoch);
         let wal = config.wal.clone();
-        let writers = WriterPool::new(wal, fs.clone(), wal_dir.clone(), uuid, epoch, first_writer);
+        let segments = wal_dir.clone();
+        let writers = WriterPool::new(wal, fs.clone(), segments, uuid, epoch, first_writer, ledger);
         let sums = Sums::new(
             unreported(&log)
                 .filter(|_| config.hook.enabled && !is_planted(Bug::UnreportedForgotten)),

@@ -19,7 +19,7 @@ use crate::sequencer::{
 };
 use crate::storage::{Catalog, CatalogState};
 use crate::types::{SegmentId, SeqTxn, TableId, WriterId};
-use crate::wal::{self, SegmentReader, SeriesCursor, WalError};
+use crate::wal::{self, Ledger, SegmentReader, SeriesCursor, WalError};
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -31,6 +31,8 @@ pub(super) struct Recovery {
     pub(super) registry: Arc<Registry>,
     pub(super) apply: Arc<ApplyPool>,
     pub(super) log: LogState,
+    /// The segments that writers of this life have open: none yet.
+    pub(super) ledger: Ledger,
     /// The first writer that no earlier life has used.
     pub(super) first_writer: WriterId,
     /// Segments of earlier lives that still hold rows which are not flushed.
@@ -110,13 +112,15 @@ pub(super) fn recover(
         );
     }
     let catalog = Arc::new(catalog);
-    let paths = ApplyPaths { wal_dir: wal_dir.clone(), tables_dir, uuid: identity.uuid };
+    let ledger = Ledger::default();
+    let (uuid, wal_dir) = (identity.uuid, wal_dir.clone());
+    let paths = ApplyPaths { wal_dir, tables_dir, uuid, ledger: ledger.clone() };
     let config = config.apply.clone();
     let apply = ApplyPool::open(config, fs, clock, paths, catalog.clone(), &state)?;
     apply.submit(pending.iter().map(to_apply));
     let replay = Replay::of(&pending, &apply);
     let (registry, apply) = (Arc::new(registry), Arc::new(apply));
-    Ok(Recovery { catalog, registry, apply, log, first_writer, inherited, replay, shelves })
+    Ok(Recovery { catalog, registry, apply, log, ledger, first_writer, inherited, replay, shelves })
 }
 
 /// Makes what is read next come from the device: the life before may have ended because of a failed sync, after which the page cache

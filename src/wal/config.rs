@@ -23,6 +23,9 @@ pub struct WalConfig {
     /// A commit with at most this many bytes of frames hands them to the caller, so that the log can carry them; 0 for
     /// durabilities that carry nothing.
     pub carry_bytes: usize,
+    /// Bytes of commits that the log carries and that a writer keeps in memory before it writes them to its segment, all with one call;
+    /// 0 where every commit is to be in its segment at once.
+    pub unwritten_bytes: usize,
 }
 
 impl WalConfig {
@@ -42,6 +45,7 @@ impl Default for WalConfig {
             free_bytes_min: 256 << 20,
             writers_max: 1024,
             carry_bytes: 32 << 10,
+            unwritten_bytes: 8 << 10,
         }
     }
 }

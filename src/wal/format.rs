@@ -46,12 +46,9 @@ impl Identity {
 
     /// Where the checksums of this segment begin.
     pub fn seed(&self) -> Seed {
-        let mut bytes = Vec::with_capacity(32);
-        bytes.extend_from_slice(&MAGIC);
-        bytes.extend_from_slice(&self.uuid);
-        bytes.put_u32(self.writer.0);
-        bytes.put_u32(self.segment.0);
-        Seed(crc32c::crc32c(&bytes))
+        let parts: [&[u8]; 4] =
+            [&MAGIC, &self.uuid, &self.writer.0.to_le_bytes(), &self.segment.0.to_le_bytes()];
+        Seed(parts.into_iter().fold(0, crc32c::crc32c_append))
     }
 }
 

@@ -1,8 +1,9 @@
 //! Which segments are open, and which were closed and wait for their purge.
 
+use super::unwritten::Unwritten;
 use crate::types::{SegmentId, WriterId};
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// A segment of this start that is never written to again.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -17,14 +18,23 @@ pub struct ClosedSegment {
     pub frames: u64,
 }
 
-/// Shared by the writers of a pool; taken when a segment is created, closed or purged.
-#[derive(Debug, Default)]
-pub(super) struct Ledger(Mutex<Books>);
+/// The segments of a start. Clones share it: the writers of a pool, and whoever reads what they write. Taken when a segment is created,
+/// closed, purged, or opened for reading.
+#[derive(Clone, Debug, Default)]
+pub struct Ledger(Arc<Mutex<Books>>);
 
 #[derive(Debug, Default)]
 pub(super) struct Books {
-    pub(super) open: HashMap<WriterId, SegmentId>,
+    /// By writer.
+    pub(super) open: HashMap<WriterId, Open>,
     pub(super) closed: Vec<ClosedSegment>,
+}
+
+/// A segment that its writer may append to.
+#[derive(Debug)]
+pub(super) struct Open {
+    pub(super) segment: SegmentId,
+    unwritten: Arc<Unwritten>,
 }
 
 impl Ledger {
@@ -32,8 +42,15 @@ impl Ledger {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn opened(&self, writer: WriterId, segment: SegmentId) {
-        self.books().open.insert(writer, segment);
+    /// What the file of a segment does not have yet; `None` when it is closed, and the file has everything.
+    pub(super) fn unwritten(&self, writer: WriterId, segment: SegmentId) -> Option<Arc<Unwritten>> {
+        let books = self.books();
+        let open = books.open.get(&writer).filter(|open| open.segment == segment)?;
+        Some(open.unwritten.clone())
+    }
+
+    pub(super) fn opened(&self, writer: WriterId, segment: SegmentId, unwritten: Arc<Unwritten>) {
+        self.books().open.insert(writer, Open { segment, unwritten });
     }
 
     pub(super) fn closed(&self, segment: ClosedSegment) {

@@ -13,8 +13,10 @@
 //! `docs/formats/segment.md`.
 //!
 //! Promises:
-//! - [`WalWriter::append`] writes all frames of a commit or leaves the segment as it was: after an error the file is cut back to
+//! - [`WalWriter::append`] takes all frames of a commit or leaves the segment as it was: after an error the file is cut back to
 //!   its last good byte, the batches are untouched, and the same call may be tried again.
+//! - A commit that the log will carry may stay in memory, to be written with those behind it. Whoever shares the [`Ledger`] reads it there;
+//!   before anything relies on the file, it is written: see [`WriterPool::write_out`].
 //! - Nothing here syncs on the way in. The caller gets the file and the length that must be durable; frames of a
 //!   small commit also come back as bytes, so that a log can carry them.
 //! - A frame verifies only in its own place: the checksum is seeded with server, writer, segment and offset.
@@ -23,7 +25,7 @@
 //!   frames back that a log carried and the file lost.
 //! - Reading never panics and never allocates more than a checksummed header admits, whatever the file holds.
 //!
-//! Invariants: `written <= reserved` within a segment; series numbers of a table are dense from 0 in each segment, and definitions
+//! Invariants: `written <= end <= reserved` within a segment; series numbers of a table are dense from 0 in each segment, and definitions
 //! reach the file in that order; commit ordinals of a writer are dense from 1.
 //!
 //! Not here: transaction numbers, syncs, the decision what may be purged, names of tables and columns.
@@ -40,6 +42,7 @@ mod series;
 mod ledger;
 mod pool;
 mod segment;
+mod unwritten;
 mod writer;
 
 // The way out.
@@ -62,7 +65,7 @@ pub use error::WalError;
 pub use format::{FrameHeader, Identity, Seal, Seed, VERSION};
 pub use inspect::inspect;
 pub use joined::JoinedRows;
-pub use ledger::ClosedSegment;
+pub use ledger::{ClosedSegment, Ledger};
 pub use pool::{Lease, WriterPool};
 pub use purge::{SegmentFile, list_segments, list_writers, remove_segment, remove_writer};
 pub use reader::{FrameView, Record, Records, SegmentReader};

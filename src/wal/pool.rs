@@ -25,7 +25,7 @@ struct Shared {
     wal_dir: PathBuf,
     uuid: [u8; 16],
     epoch: u64,
-    ledger: Arc<Ledger>,
+    ledger: Ledger,
     permits: Arc<Semaphore>,
     idle: Mutex<Idle>,
 }
@@ -48,7 +48,7 @@ pub struct Lease {
 
 impl WriterPool {
     /// A pool whose writers are numbered from `first_writer` on: one that no earlier start has used, since a segment
-    /// of an earlier start is never continued.
+    /// of an earlier start is never continued. Whoever reads the segments while they are written shares the `ledger`.
     pub fn new(
         config: WalConfig,
         fs: Fs,
@@ -56,10 +56,11 @@ impl WriterPool {
         uuid: [u8; 16],
         epoch: u64,
         first_writer: WriterId,
+        ledger: Ledger,
     ) -> WriterPool {
         let permits = Arc::new(Semaphore::new(config.writers_max));
         let idle = Mutex::new(Idle { writers: Vec::new(), next: first_writer });
-        let (config, ledger) = (Arc::new(config), Arc::default());
+        let config = Arc::new(config);
         WriterPool(Arc::new(Shared { config, fs, wal_dir, uuid, epoch, ledger, permits, idle }))
     }
 
@@ -83,7 +84,16 @@ impl WriterPool {
 
     /// Segments that a writer may still append to.
     pub fn open_segments(&self) -> Vec<(WriterId, SegmentId)> {
-        self.0.ledger.books().open.iter().map(|(&writer, &segment)| (writer, segment)).collect()
+        self.0.ledger.books().open.iter().map(|(&writer, open)| (writer, open.segment)).collect()
+    }
+
+    /// Has everything that was appended to a segment so far written to its file, which whoever syncs or copies the file relies on.
+    ///
+    /// # Errors
+    /// [`WalError::Io`]; readers that share the ledger go on to find all of it.
+    pub fn write_out(&self, writer: WriterId, segment: SegmentId) -> Result<(), WalError> {
+        let unwritten = self.0.ledger.unwritten(writer, segment);
+        Ok(unwritten.map_or(Ok(()), |unwritten| unwritten.write(&[]))?)
     }
 
     /// Segments of this start that are closed and not yet purged.
@@ -99,7 +109,7 @@ impl WriterPool {
     /// # Panics
     /// When a writer may still append to it.
     pub fn purge(&self, writer: WriterId, segment: SegmentId) -> Result<(), WalError> {
-        let is_open = self.0.ledger.books().open.get(&writer) == Some(&segment);
+        let is_open = self.0.ledger.unwritten(writer, segment).is_some();
         assert!(!is_open, "an open segment is not purged");
         remove_segment(&self.0.fs, &self.0.wal_dir, writer, segment)?;
         self.0.ledger.books().closed.retain(|c| (c.writer, c.segment) != (writer, segment));

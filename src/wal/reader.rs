@@ -1,4 +1,5 @@
-//! Reading a segment through a memory map: one frame by its place, or all records in turn.
+//! Reading a segment through a memory map: one frame by its place, or all records in turn. What its writer has not written yet is read from
+//! the writer's memory.
 
 use super::decode::{Rows, take_rows};
 use super::error::WalError;
@@ -7,10 +8,13 @@ use super::format::{
     PREFIX_LEN, SEAL_LEN, Seal, Seed, VERSION, check_header, verifies,
 };
 use super::joined::JoinedRows;
+use super::ledger::Ledger;
 use super::series::{SeriesCursor, SeriesDefinitions, skip_definitions};
+use super::unwritten::Unwritten;
 use crate::io::{File, Fs, Map};
 use crate::types::wire::Take;
 use arc_swap::ArcSwap;
+use bytes::Bytes;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -26,6 +30,8 @@ pub struct SegmentReader {
     mapped: ArcSwap<Mapped>,
     /// Held by whoever replaces it.
     growing: Mutex<()>,
+    /// Of a segment that was open in this process.
+    unwritten: Option<Arc<Unwritten>>,
 }
 
 /// A segment grows while it is read, and a map is dear to replace: it covers more than the file has.
@@ -36,11 +42,19 @@ struct Mapped {
     len: u64,
 }
 
+/// Where bytes of a segment are found. All offsets are those of the segment.
+#[derive(Debug)]
+enum Held {
+    Mapped(Arc<Mapped>),
+    /// A commit that is not in the file yet, and where it begins.
+    Unwritten(u64, Bytes),
+}
+
 /// A frame whose checksum holds.
 #[derive(Debug)]
 pub struct FrameView<'a> {
     reader: &'a SegmentReader,
-    mapped: Arc<Mapped>,
+    held: Held,
     offset: u64,
     header: FrameHeader,
 }
@@ -55,7 +69,7 @@ pub enum Record<'a> {
 }
 
 impl SegmentReader {
-    /// Opens a segment whose header has been written.
+    /// Opens a segment whose header has been written, to read what is in its file.
     ///
     /// # Errors
     /// [`WalError::Io`] when it is not there or cannot be mapped; the others when its header is not what it should be.
@@ -73,7 +87,8 @@ impl SegmentReader {
         match check_header(&mapped.map[..HEADER_LEN], identity) {
             Ok(epoch) => {
                 let (mapped, growing) = (ArcSwap::from_pointee(mapped), Mutex::default());
-                Ok(SegmentReader { file, seed: identity.seed(), epoch, mapped, growing })
+                let unwritten = None;
+                Ok(SegmentReader { file, seed: identity.seed(), epoch, mapped, growing, unwritten })
             }
             Err(HeaderFault::Damaged(what)) => Err(damaged(what)),
             Err(HeaderFault::Misplaced) => Err(WalError::Misplaced { path: path() }),
@@ -81,6 +96,20 @@ impl SegmentReader {
                 Err(WalError::FutureVersion { path: path(), found, newest: VERSION })
             }
         }
+    }
+
+    /// Opens a segment that a writer of this process may still be appending to, to read everything that was appended.
+    ///
+    /// # Errors
+    /// As [`SegmentReader::open`].
+    pub fn open_live(
+        fs: &Fs,
+        wal_dir: &Path,
+        identity: &Identity,
+        ledger: &Ledger,
+    ) -> Result<SegmentReader> {
+        let unwritten = ledger.unwritten(identity.writer, identity.segment);
+        Ok(SegmentReader { unwritten, ..SegmentReader::open(fs, wal_dir, identity)? })
     }
 
     /// The start of the server that created the segment.
@@ -117,8 +146,11 @@ impl SegmentReader {
         len: u32,
         cursor: &mut SeriesCursor,
     ) -> Result<SeriesDefinitions> {
-        let mapped = self.mapped.load();
-        let header = mapped.get(offset, FRAME_HEADER_LEN as u32).and_then(FrameHeader::take);
+        let header_len = FRAME_HEADER_LEN as u32;
+        let header = match self.unwritten(offset) {
+            Some(held) => held.get(offset, header_len).and_then(FrameHeader::take),
+            None => self.mapped.load().get(offset, header_len).and_then(FrameHeader::take),
+        };
         let is_known = |header: FrameHeader| header.series_after() <= Some(cursor.known);
         if header.is_some_and(is_known) {
             return Ok(SeriesDefinitions::starting_at(cursor.known));
@@ -132,35 +164,49 @@ impl SegmentReader {
     }
 
     fn frame_at(&self, offset: u64) -> Result<FrameView<'_>> {
-        let (mapped, record) = self.record_at(offset)?;
+        let (held, record) = self.record_at(offset)?;
         if record.kind != KIND_FRAME {
             return Err(self.damage(offset, record.len, "no frame begins here"));
         }
-        self.view(mapped, offset, record)
+        self.view(held, offset, record)
     }
 
-    fn view(&self, mapped: Arc<Mapped>, offset: u64, record: Prefix) -> Result<FrameView<'_>> {
-        match FrameHeader::take(record.bytes(&mapped, offset)) {
-            Some(header) => Ok(FrameView { reader: self, mapped, offset, header }),
+    fn view(&self, held: Held, offset: u64, record: Prefix) -> Result<FrameView<'_>> {
+        match FrameHeader::take(record.bytes(&held, offset)) {
+            Some(header) => Ok(FrameView { reader: self, held, offset, header }),
             None => Err(self.damage(offset, record.len, "the frame's header does not add up")),
         }
     }
 
     /// The record at `offset`, of either kind, once its checksum holds.
-    fn record_at(&self, offset: u64) -> Result<(Arc<Mapped>, Prefix)> {
+    fn record_at(&self, offset: u64) -> Result<(Held, Prefix)> {
         let short = PREFIX_LEN as u32;
         let cut = |len| self.damage(offset, len, "the file ends before the record does");
-        let mut mapped = self.mapped(offset, short)?.ok_or_else(|| cut(short))?;
-        let prefix = Prefix::at(&mapped.map, offset)
-            .ok_or_else(|| self.damage(offset, short, "no record begins here"))?;
-        if mapped.get(offset, prefix.len).is_none() {
-            mapped = self.mapped(offset, prefix.len)?.ok_or_else(|| cut(prefix.len))?;
+        let mut held = self.held(offset, short)?.ok_or_else(|| cut(short))?;
+        let prefix = held.get(offset, short).and_then(Prefix::of);
+        let prefix = prefix.ok_or_else(|| self.damage(offset, short, "no record begins here"))?;
+        if held.get(offset, prefix.len).is_none() {
+            held = self.held(offset, prefix.len)?.ok_or_else(|| cut(prefix.len))?;
         }
-        if verifies(prefix.bytes(&mapped, offset), self.seed, offset) {
-            Ok((mapped, prefix))
+        if verifies(prefix.bytes(&held, offset), self.seed, offset) {
+            Ok((held, prefix))
         } else {
             // Row S6.
             Err(self.damage(offset, prefix.len, "the record's checksum does not hold"))
+        }
+    }
+
+    /// What its writer has not written yet, if that is where `offset` is.
+    fn unwritten(&self, offset: u64) -> Option<Held> {
+        let (start, commit) = self.unwritten.as_ref()?.get(offset)?;
+        Some(Held::Unwritten(start, commit))
+    }
+
+    /// Where `[offset, offset + len)` is found; `None` when the segment does not have it.
+    fn held(&self, offset: u64, len: u32) -> Result<Option<Held>> {
+        match self.unwritten(offset) {
+            Some(held) => Ok(held.get(offset, len).is_some().then_some(held)),
+            None => Ok(self.mapped(offset, len)?.map(Held::Mapped)),
         }
     }
 
@@ -197,6 +243,19 @@ impl Mapped {
     }
 }
 
+impl Held {
+    /// So many bytes, where they are found here.
+    fn get(&self, offset: u64, len: u32) -> Option<&[u8]> {
+        match self {
+            Held::Mapped(mapped) => mapped.get(offset, len),
+            Held::Unwritten(start, commit) => {
+                let from = usize::try_from(offset.checked_sub(*start)?).ok()?;
+                commit.get(from..from.checked_add(len as usize)?)
+            }
+        }
+    }
+}
+
 /// Twice what the file has, and enough for most segments.
 fn mapped_len(file_len: u64) -> u64 {
     file_len.saturating_mul(2).max(MAPPED_MIN)
@@ -216,9 +275,9 @@ pub(super) struct Prefix {
 }
 
 impl Prefix {
-    /// The prefix at `offset`; `None` when it cannot be one.
-    pub(super) fn at(map: &[u8], offset: u64) -> Option<Prefix> {
-        let mut take = Take(map.get(usize::try_from(offset).ok()?..)?);
+    /// The prefix that `record` begins with; `None` when it cannot be one.
+    pub(super) fn of(record: &[u8]) -> Option<Prefix> {
+        let mut take = Take(record);
         take.u32()?;
         let kind = *take.slice(4)?.first_chunk()?;
         let len = take.u32()?;
@@ -230,9 +289,9 @@ impl Prefix {
         sane.then_some(Prefix { kind, len })
     }
 
-    /// The record's bytes, which the map covers.
-    fn bytes<'m>(&self, mapped: &'m Mapped, offset: u64) -> &'m [u8] {
-        mapped.get(offset, self.len).unwrap_or_default()
+    /// The record's bytes, which are all there.
+    fn bytes<'h>(&self, held: &'h Held, offset: u64) -> &'h [u8] {
+        held.get(offset, self.len).unwrap_or_default()
     }
 }
 
@@ -249,7 +308,7 @@ impl FrameView<'_> {
 
     /// The whole frame, as the log carries it.
     pub fn bytes(&self) -> &[u8] {
-        self.mapped.get(self.offset, self.header.len).unwrap_or_default()
+        self.held.get(self.offset, self.header.len).unwrap_or_default()
     }
 
     /// The definitions of series that `cursor` does not know: of this frame and, where they are missing, of the frames before it.
@@ -367,15 +426,15 @@ impl<'a> Iterator for Records<'a> {
             return None;
         }
         let reader = self.reader;
-        let found = reader.record_at(self.offset).and_then(|(mapped, prefix)| {
+        let found = reader.record_at(self.offset).and_then(|(held, prefix)| {
             let record = if prefix.kind == KIND_SEAL {
                 self.done = true;
-                let seal = Seal::take(prefix.bytes(&mapped, self.offset));
+                let seal = Seal::take(prefix.bytes(&held, self.offset));
                 Record::Seal(seal.ok_or_else(|| {
                     reader.damage(self.offset, prefix.len, "the seal does not add up")
                 })?)
             } else {
-                Record::Frame(reader.view(mapped, self.offset, prefix)?)
+                Record::Frame(reader.view(held, self.offset, prefix)?)
             };
             self.offset += u64::from(prefix.len);
             Ok(record)

@@ -21,7 +21,7 @@ pub struct FrameCopier {
 }
 
 impl FrameCopier {
-    /// Opens a segment. One that is not there has no frames.
+    /// Opens a segment, of which the file has everything. One that is not there has no frames.
     ///
     /// # Errors
     /// It cannot be opened.
@@ -64,7 +64,7 @@ impl FrameCopier {
     /// The frame at an offset that a frame names, if a whole one is there.
     fn whole_frame(&self, offset: u64) -> Result<Option<Bytes>, WalError> {
         let prefix = self.read(offset, PREFIX_LEN as u32)?;
-        let Some(prefix) = prefix.and_then(|bytes| Prefix::at(&bytes, 0)) else { return Ok(None) };
+        let Some(prefix) = prefix.and_then(|bytes| Prefix::of(&bytes)) else { return Ok(None) };
         let frame = self.read(offset, prefix.len)?;
         Ok(frame.filter(|frame| is_frame(&self.identity, offset, frame)))
     }

@@ -1,6 +1,8 @@
 //! The open segment of a writer: reserved ahead, appended to, cut back after a failure, sealed.
 
+use super::unwritten::Unwritten;
 use crate::io::{File, Fs, IoError, Result};
+use bytes::Bytes;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -12,7 +14,8 @@ const RESERVE_MAX: u64 = 4 << 20;
 #[derive(Debug)]
 pub(super) struct Segment {
     file: Arc<File>,
-    /// The byte after the last good one.
+    unwritten: Arc<Unwritten>,
+    /// The byte after the last good one, written or not.
     end: u64,
     /// Length of the file: bytes from `end` on are zero.
     reserved: u64,
@@ -27,7 +30,9 @@ impl Segment {
     }
 
     pub(super) fn over(file: File) -> Segment {
-        Segment { file: Arc::new(file), end: 0, reserved: 0, is_new: true }
+        let file = Arc::new(file);
+        let unwritten = Arc::new(Unwritten::new(file.clone()));
+        Segment { file, unwritten, end: 0, reserved: 0, is_new: true }
     }
 
     /// Reserves the first room, so that the first commits find it.
@@ -37,6 +42,10 @@ impl Segment {
 
     pub(super) fn file(&self) -> &Arc<File> {
         &self.file
+    }
+
+    pub(super) fn unwritten(&self) -> &Arc<Unwritten> {
+        &self.unwritten
     }
 
     pub(super) fn end(&self) -> u64 {
@@ -53,23 +62,33 @@ impl Segment {
         ahead.max(end - self.reserved)
     }
 
-    /// Appends `bytes`, or leaves the segment as it was.
+    /// Appends `bytes`, or leaves the segment as it was. Everything before is written with them.
     pub(super) fn append(&mut self, bytes: &[u8]) -> Result<()> {
-        let end = self.end + bytes.len() as u64;
-        match self
-            .reserve(bytes.len() as u64)
-            .and_then(|()| self.file.write_all_at(bytes, self.end))
-        {
+        let taken = self.reserve(bytes.len() as u64).and_then(|()| self.unwritten.write(bytes));
+        self.take(bytes.len() as u64, taken)
+    }
+
+    /// Appends a commit that the log carries: in memory, unless more than `bytes_max` bytes would then wait to be written.
+    pub(super) fn append_carried(&mut self, commit: &Bytes, bytes_max: usize) -> Result<()> {
+        let taken = self.reserve(commit.len() as u64).and_then(|()| {
+            match self.unwritten.keep(commit, bytes_max) {
+                true => Ok(()),
+                false => self.unwritten.write(commit),
+            }
+        });
+        self.take(commit.len() as u64, taken)
+    }
+
+    /// Takes note of an append of `len` bytes.
+    fn take(&mut self, len: u64, appended: Result<()>) -> Result<()> {
+        match &appended {
             Ok(()) => {
-                self.end = end;
-                self.reserved = self.reserved.max(end);
-                Ok(())
+                self.end += len;
+                self.reserved = self.reserved.max(self.end);
             }
-            Err(error) => {
-                self.cut_back();
-                Err(error)
-            }
+            Err(_) => self.cut_back(),
         }
+        appended
     }
 
     /// Gives back what is reserved beyond the last good byte.

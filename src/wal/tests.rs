@@ -31,7 +31,10 @@ impl Wal {
     fn new(config: WalConfig) -> Wal {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().to_owned();
-        let pool = WriterPool::new(config, Fs::real(), path, UUID, 3, WriterId(1));
+        // Most tests look into files.
+        let config = WalConfig { unwritten_bytes: 0, ..config };
+        let pool =
+            WriterPool::new(config, Fs::real(), path, UUID, 3, WriterId(1), Ledger::default());
         Wal { dir, pool }
     }
 
@@ -693,7 +696,8 @@ fn segments_leave_room_on_the_disk_and_go_on_when_there_is_more() {
     let config = WalConfig { free_bytes_min: 1 << 30, ..WalConfig::default() };
     let reserve = config.reserve(fs.room(&dir).unwrap());
     assert_eq!(reserve, (4 << 20) / 16);
-    let pool = WriterPool::new(config, fs.clone(), dir.clone(), [7; 16], 1, WriterId(1));
+    let ledger = Ledger::default();
+    let pool = WriterPool::new(config, fs.clone(), dir.clone(), [7; 16], 1, WriterId(1), ledger);
     let mut writer = pool.try_borrow().unwrap();
     let series = writer.series(TableId(1), &[]);
     let rows: Vec<(i64, u32, i64)> = (0..5000).map(|n| (n * n, series, n)).collect();

@@ -24,7 +24,7 @@ pub struct WalWriter {
     fs: Fs,
     wal_dir: PathBuf,
     epoch: u64,
-    ledger: Arc<Ledger>,
+    ledger: Ledger,
     /// The segment that is open or comes next.
     identity: Identity,
     segment: Option<Segment>,
@@ -66,7 +66,7 @@ impl WalWriter {
         fs: Fs,
         wal_dir: PathBuf,
         epoch: u64,
-        ledger: Arc<Ledger>,
+        ledger: Ledger,
         identity: Identity,
     ) -> WalWriter {
         WalWriter {
@@ -131,7 +131,9 @@ impl WalWriter {
         Ok(())
     }
 
-    /// Writes one frame for each batch that has rows, all with one call. `None` when no batch has rows.
+    /// Appends one frame for each batch that has rows, all with one call. `None` when no batch has rows.
+    ///
+    /// What the log will carry may stay in memory; what it will not is in the segment, and everything before it.
     ///
     /// The batches are only read: the caller clears them after success. Nothing is synced.
     ///
@@ -156,7 +158,16 @@ impl WalWriter {
             self.segment = Some(self.create_segment()?);
         }
         let segment = self.segment.as_mut().expect("created just above");
-        segment.append(&self.buffer)?;
+        let bytes = &self.buffer[head..];
+        let carried =
+            (bytes.len() <= self.config.carry_bytes).then(|| Bytes::copy_from_slice(bytes));
+        match &carried {
+            // Whoever opens the segment finds its header.
+            Some(commit) if head == 0 => {
+                segment.append_carried(commit, self.config.unwritten_bytes)?;
+            }
+            _ => segment.append(&self.buffer)?,
+        }
 
         self.ordinal += 1;
         self.frames += frames.len() as u64;
@@ -164,18 +175,16 @@ impl WalWriter {
             self.rows += u64::from(frame.rows);
             self.series.mark_written(frame.table, frame.offset, frame.rows);
         }
-        let bytes = &self.buffer[head..];
-        let carried = bytes.len() <= self.config.carry_bytes;
         let is_new_file = segment.is_new;
-        segment.is_new &= carried;
+        segment.is_new &= carried.is_some();
         Ok(Some(Appended {
             writer: self.identity.writer,
             segment: self.identity.segment,
             ordinal: self.ordinal,
             offset,
-            len: bytes.len() as u64,
+            len: self.buffer.len() as u64 - head as u64,
             frames,
-            bytes: carried.then(|| Bytes::copy_from_slice(bytes)),
+            bytes: carried,
             file: segment.file().clone(),
             is_new_file,
         }))
@@ -197,8 +206,13 @@ impl WalWriter {
 
     /// Closes the segment; the next commit begins another one. Series start at 0 again, so no batch may hold rows now.
     ///
-    /// The seal is a courtesy to whoever inspects the file: when it cannot be written, that is logged and nothing else.
+    /// The seal is a courtesy to whoever inspects the file: when it cannot be written, that is logged and nothing else. But a segment that
+    /// lacks commits stays open: call this again.
     pub fn roll(&mut self) {
+        if let Err(error) = self.write_out() {
+            tracing::warn!(%error, "a segment stays open: it lacks commits that only the log has");
+            return;
+        }
         self.generation += 1;
         self.series = SegmentSeries::default();
         let Some(mut segment) = self.segment.take() else { return };
@@ -222,8 +236,16 @@ impl WalWriter {
         self.frames = 0;
     }
 
-    /// Prepares for the next borrower, who knows none of the series.
+    /// Writes the commits to the segment that it does not have yet.
+    fn write_out(&self) -> Result<(), IoError> {
+        self.segment.as_ref().map_or(Ok(()), |segment| segment.unwritten().write(&[]))
+    }
+
+    /// Prepares for the next borrower, who knows none of the series. Nobody may come for a long time, so nothing is kept in memory.
     pub(super) fn change_hands(&mut self) {
+        if let Err(error) = self.write_out() {
+            tracing::warn!(%error, "a segment lacks commits that only the log has");
+        }
         self.generation += 1;
         self.buffer.clear();
         self.buffer.shrink_to(IDLE_BUFFER_BYTES);
@@ -272,7 +294,8 @@ impl WalWriter {
         // Tried again, it would find the folder there and never sync its name.
         synced(self.fs.create_dir_all(&writer_dir(&self.wal_dir, self.identity.writer)))?;
         let segment = Segment::create(&self.fs, &self.identity.path(&self.wal_dir))?;
-        self.ledger.opened(self.identity.writer, self.identity.segment);
+        let unwritten = segment.unwritten().clone();
+        self.ledger.opened(self.identity.writer, self.identity.segment, unwritten);
         Ok(segment)
     }
 }

@@ -8,7 +8,7 @@ use headwater::io::Fs;
 use headwater::schema::{ColumnDef, TableDef, TableOptions};
 use headwater::storage::{Catalog, Snapshot};
 use headwater::types::{ColumnId, ColumnType, PartitionBy, SeqTxn, TableId};
-use headwater::wal::{Batch, Lease, WalConfig, WriterPool};
+use headwater::wal::{Batch, Lease, Ledger, WalConfig, WriterPool};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use std::collections::HashMap;
 use std::fs::File;
@@ -60,7 +60,8 @@ impl Lab {
         let pool = open(&dir, &config, &clock, 1);
         let wal = dir.path().join("wal");
         let first = headwater::types::WriterId(0);
-        let writers = WriterPool::new(WalConfig::default(), fs, wal, UUID, 1, first);
+        let at_once = WalConfig { unwritten_bytes: 0, ..WalConfig::default() };
+        let writers = WriterPool::new(at_once, fs, wal, UUID, 1, first, Ledger::default());
         let leases = (0..3).map(|_| writers.try_borrow().unwrap()).collect();
         let (log, last, rows) = (Vec::new(), HashMap::new(), HashMap::new());
         let pool = Some(pool);
@@ -219,6 +220,7 @@ fn open(dir: &TempDir, config: &ApplyConfig, clock: &Clock, epoch: u64) -> Apply
         wal_dir: dir.path().join("wal"),
         tables_dir: dir.path().join("tables"),
         uuid: UUID,
+        ledger: Ledger::default(),
     };
     let catalog = Arc::new(catalog);
     let pool = ApplyPool::open(config.clone(), &fs, clock, paths, catalog, &state).unwrap();

@@ -4,7 +4,9 @@ use arrow::array::AsArray;
 use arrow::datatypes::{Float64Type, Int64Type, TimestampNanosecondType, UInt64Type};
 use headwater::io::Fs;
 use headwater::types::{ColumnId, ColumnType, SegmentId, TableId, WriterId};
-use headwater::wal::{Batch, Identity, Record, SegmentReader, SeriesCursor, WalConfig, WriterPool};
+use headwater::wal::{
+    Batch, Identity, Ledger, Record, SegmentReader, SeriesCursor, WalConfig, WriterPool,
+};
 use std::path::{Path, PathBuf};
 
 const IDENTITY: Identity =
@@ -17,8 +19,9 @@ fn fixture() -> PathBuf {
 /// Every type, every width, nulls, a column without values, two tables, definitions in the first and third frame.
 fn write(wal_dir: &Path) {
     let config = WalConfig::default();
-    let pool =
-        WriterPool::new(config, Fs::real(), wal_dir.to_owned(), IDENTITY.uuid, 7, IDENTITY.writer);
+    let (uuid, writer) = (IDENTITY.uuid, IDENTITY.writer);
+    let ledger = Ledger::default();
+    let pool = WriterPool::new(config, Fs::real(), wal_dir.to_owned(), uuid, 7, writer, ledger);
     let mut writer = pool.try_borrow().unwrap();
     let mut wide = Batch::new(TableId(1));
     for (id, ty) in (3..).zip([

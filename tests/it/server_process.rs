@@ -39,7 +39,10 @@ fn sigterm_takes_what_clients_have_sent_and_leaves_parquet_only() {
 #[test]
 fn sigterm_takes_the_first_line_of_connections_that_have_just_come() {
     let dir = tempdir().unwrap();
-    let mut server = Running::start(dir.path(), &[]);
+    let mut command = command(dir.path(), &[]);
+    // 200 segments are created within half of it, however busy the machine is.
+    command.env("HEADWATER_SHUTDOWN_DEADLINE_MS", "60000");
+    let mut server = Running::spawn(command, dir.path());
     let streams: Vec<_> = (0..200)
         .map(|n| {
             let mut stream = server.connect();

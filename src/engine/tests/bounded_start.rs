@@ -131,3 +131,43 @@ fn rows_find_definitions_that_only_an_unread_chunk_carries() {
     assert_eq!(world.start_again(), Ok(Outcome::Lives));
     assert_eq!(world.drain_and_check(true), Ok(Outcome::Lives));
 }
+
+/// Rows of known tags, behind others that are flushed and whose chunks of the log are gone.
+pub(super) fn rows_behind_a_chunk_that_is_gone(ended: Ended) -> Result<Outcome, String> {
+    let mut world = World::new(11);
+    world.config.hook.enabled = false;
+    world.config.sequencer.chunk_bytes = 1024;
+    world.config.wal.segment_bytes = 1 << 20;
+    world.config.wal.segment_rows = 10_000;
+    world.config.wal.carry_bytes = 16 << 10;
+    world.config.wal.unwritten_bytes = 1 << 20;
+    assert_eq!(world.start(&[]), Ok(Outcome::Lives));
+    let connection = world.connect();
+    let commit = |world: &mut World| {
+        world.send_rows(connection, 12, false);
+        world.commit_of(connection);
+        while world.step(Actor::Sequencer) {}
+    };
+    for _ in 0..10 {
+        commit(&mut world);
+    }
+    let before = chunks(&world).len();
+    world.flush();
+    while world.step(Actor::Worker) {}
+    keep_house(&mut world);
+    assert!(chunks(&world).len() < before, "the rows are in parts");
+    for _ in 0..2 {
+        commit(&mut world);
+    }
+    world.hear();
+    world.end(ended);
+    assert_eq!(world.start_again()?, Outcome::Lives);
+    world.drain_and_check(true)
+}
+
+#[test]
+fn rows_find_definitions_that_the_log_no_longer_carries() {
+    for ended in [Ended::Killed, Ended::PowerCut] {
+        assert_eq!(rows_behind_a_chunk_that_is_gone(ended), Ok(Outcome::Lives));
+    }
+}

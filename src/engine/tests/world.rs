@@ -65,6 +65,7 @@ impl World {
         config.wal.segment_bytes = 1 << (9 + rng.below(4));
         config.wal.segment_rows = 20 + rng.below(100);
         config.wal.carry_bytes = [0, 300, 600, 16 << 10][rng.below(4) as usize];
+        config.wal.unwritten_bytes = [0, 1000, 64 << 10][seed as usize % 3];
         config.wal.writers_max = 6;
         config.commit.rows = 10 + rng.below(30) as usize;
         config.apply.workers = 1;
