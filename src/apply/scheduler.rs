@@ -1,7 +1,8 @@
 //! What the threads do next: queues of tables with transactions, of tails to flush, of tables to compact.
 //!
 //! A table is in the turn queue at most once and goes to the back after its turn, so that none starves. Flushes take up to half
-//! of the workers, or all of them while nothing waits for a turn. A worker without a job helps a turn to read its frames. While
+//! of the workers, or all of them while nothing waits for a turn. A worker without a job helps a turn to read its frames. After a
+//! short turn a worker rests for a moment unless something is queued, so that more comes together for the next one. While
 //! memory is short, one table at a time has a turn and all other workers flush. Compaction has threads of its own, of low
 //! priority, so that it is never in front of apply.
 
@@ -40,6 +41,8 @@ pub(super) struct Scheduler {
     work: Condvar,
     /// The same for the threads of compaction and the ticker.
     background: Condvar,
+    /// A busy turn asks workers that rest for help, or the pool stops.
+    resting: Condvar,
     /// Workers that may flush while tables wait for a turn.
     flushers_max: usize,
 }
@@ -70,6 +73,7 @@ impl Scheduler {
             queues: Mutex::default(),
             work: Condvar::new(),
             background: Condvar::new(),
+            resting: Condvar::new(),
             flushers_max: (workers / 2).max(1),
         }
     }
@@ -88,6 +92,7 @@ impl Scheduler {
             let helpers = others.min(queues.idle.saturating_sub(queues.readings.len()));
             queues.readings.extend(std::iter::repeat_n(reading, helpers).cloned());
             (0..helpers).for_each(|_| self.work.notify_one());
+            self.resting.notify_all();
         }
     }
 
@@ -214,12 +219,14 @@ impl Scheduler {
         !woken.unwrap_or_else(PoisonError::into_inner).0.is_stopping
     }
 
-    /// Waits for `period`, unless something is queued already or the pool stops.
+    /// Waits for `period`, unless something is queued already, a busy turn asks for help, or the pool stops.
     pub(super) fn rest(&self, period: Duration) {
-        let queues = self.lock();
-        if queues.turns.is_empty() && queues.flushes.is_empty() && queues.readings.is_empty() {
-            let goes_on = |queues: &mut Queues| !queues.is_stopping;
-            drop(self.background.wait_timeout_while(queues, period, goes_on));
+        let mut queues = self.lock();
+        if queues.turns.is_empty() && queues.flushes.is_empty() {
+            queues.idle += 1;
+            let goes_on = |queues: &mut Queues| !queues.is_stopping && queues.readings.is_empty();
+            let rested = self.resting.wait_timeout_while(queues, period, goes_on);
+            rested.unwrap_or_else(PoisonError::into_inner).0.idle -= 1;
         }
     }
 
@@ -239,6 +246,7 @@ impl Scheduler {
         self.lock().is_stopping = true;
         self.work.notify_all();
         self.background.notify_all();
+        self.resting.notify_all();
     }
 
     fn lock(&self) -> MutexGuard<'_, Queues> {

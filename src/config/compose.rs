@@ -68,8 +68,8 @@ impl Settings {
             series_bytes: self.wal.series_bytes,
             free_bytes_min: self.wal.free_bytes_min,
             writers_max: self.wal.writers_max,
-            // The log's sync carries a commit only where the log is synced for each.
             unwritten_bytes: self.wal.unwritten_bytes,
+            // The log's sync carries a commit only where the log is synced for each.
             carry_bytes: if self.durability == Durability::Sync { self.wal.carry_bytes } else { 0 },
         }
     }

@@ -229,7 +229,7 @@ sections! {
         writers_max: usize = WalConfig::default().writers_max,
         /// Largest commit, in bytes, that travels inside the transaction log, whose one sync then serves it.
         carry_bytes: usize = WalConfig::default().carry_bytes,
-        /// Bytes of such commits that a connection keeps in memory before they are written to its segment, all with one call.
+        /// Bytes of commits in the transaction log that a writer keeps in memory, for a second at most, before they are written to its segment.
         unwritten_bytes: usize = WalConfig::default().unwritten_bytes,
     }
 

@@ -95,6 +95,9 @@ impl Housekeeper {
         if self.rounds.is_multiple_of(CLOSE_IDLE_ROUNDS) {
             self.shared.writers.close_idle();
         }
+        if !is_planted(Bug::CarriedPurgedUnwritten) {
+            self.shared.writers.write_out_all();
+        }
         let shared = self.shared.clone();
         {
             let mut shelves = shared.shelves();

@@ -141,9 +141,8 @@ impl Shared {
                 let copier = match copiers.entry(place) {
                     Entry::Occupied(entry) => entry.into_mut(),
                     Entry::Vacant(entry) => {
-                        self.writers.write_out(frame.writer, frame.segment)?;
                         let identity = self.identity.segment(frame.writer, frame.segment);
-                        entry.insert(FrameCopier::open(&self.fs, &self.wal_dir, identity)?)
+                        entry.insert(self.writers.copier(identity)?)
                     }
                 };
                 copier.copy(frame.offset, frame.len)?;

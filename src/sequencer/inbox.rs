@@ -41,6 +41,9 @@ pub(super) trait Consumer<T> {
         None
     }
 
+    /// Monotonic time.
+    fn now(&self) -> Duration;
+
     /// Takes some of the values, at least one of those there are.
     fn turn(&mut self, waiting: &mut VecDeque<T>) -> Result<(), Self::Error>;
 
@@ -129,11 +132,17 @@ impl<T> Inbox<T> {
             return;
         }
         self.missing.store((wanted - waiting.len()) as isize, Ordering::Relaxed);
-        // A push before may have left a wake behind, which ends the first of them at once.
+        let until = consumer.now() + patience;
+        // A push before may have left a wake behind, which ends the first pause at once.
         for _ in 0..2 {
-            if self.missing.load(Ordering::Relaxed) > 0 && self.order() == Order::Run {
-                park_timeout(patience);
+            let left = until.saturating_sub(consumer.now());
+            if left.is_zero()
+                || self.missing.load(Ordering::Relaxed) <= 0
+                || self.order() != Order::Run
+            {
+                break;
             }
+            park_timeout(left);
         }
         self.missing.store(0, Ordering::Relaxed);
     }

@@ -191,9 +191,11 @@ impl Log {
     /// Writes the staged record up to `end`, and more zeros behind it when it reaches beyond those there are.
     fn append(&mut self, end: u64) -> Result<(), LogError> {
         self.reserve(end)?;
-        let is_due = self.written < end && self.config.durability == Durability::Sync;
-        let zeros = if is_due { ZEROED_BYTES.min(self.reserved - end) } else { 0 };
         let len = self.record.len();
+        // The sync of a large record is not about a block more or less.
+        let is_small = (len as u64) < ZEROED_BYTES / 4;
+        let is_due = self.written < end && is_small && self.config.durability == Durability::Sync;
+        let zeros = if is_due { ZEROED_BYTES.min(self.reserved - end) } else { 0 };
         self.record.resize(len + zeros as usize, 0);
         let written = self.file.write_all_at(&self.record, self.end);
         self.record.truncate(len);

@@ -252,6 +252,10 @@ impl Consumer<Arrived> for Committer {
         self.expected_company()
     }
 
+    fn now(&self) -> Duration {
+        self.shared().clock.monotonic()
+    }
+
     fn turn(&mut self, waiting: &mut VecDeque<Arrived>) -> Result<(), LogError> {
         self.commit_batch(waiting)
     }

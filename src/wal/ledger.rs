@@ -18,8 +18,8 @@ pub struct ClosedSegment {
     pub frames: u64,
 }
 
-/// The segments of a start. Clones share it: the writers of a pool, and whoever reads what they write. Taken when a segment is created,
-/// closed, purged, or opened for reading.
+/// The segments of a start. Clones share it: the writers of a pool, and whoever reads what they write. Taken for moments, when a segment is created,
+/// closed, purged, opened for reading, or written out.
 #[derive(Clone, Debug, Default)]
 pub struct Ledger(Arc<Mutex<Books>>);
 

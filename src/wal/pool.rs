@@ -5,6 +5,7 @@ use super::error::WalError;
 use super::format::Identity;
 use super::ledger::{ClosedSegment, Ledger};
 use super::purge::remove_segment;
+use super::restore::FrameCopier;
 use super::writer::WalWriter;
 use crate::io::Fs;
 use crate::types::{SegmentId, WriterId};
@@ -87,7 +88,26 @@ impl WriterPool {
         self.0.ledger.books().open.iter().map(|(&writer, open)| (writer, open.segment)).collect()
     }
 
-    /// Has everything that was appended to a segment so far written to its file, which whoever syncs or copies the file relies on.
+    /// Has everything that was appended so far written to its files: what only the log has comes back to a segment at the next start, but
+    /// definitions in it are looked for by starts that do not read that far.
+    pub fn write_out_all(&self) {
+        for (writer, segment) in self.open_segments() {
+            if let Err(error) = self.write_out(writer, segment) {
+                tracing::warn!(%error, "a segment lacks commits that only the log has");
+            }
+        }
+    }
+
+    /// A copier of frames of a segment, which has everything that was appended so far.
+    ///
+    /// # Errors
+    /// The segment cannot be opened, or not be written to.
+    pub fn copier(&self, identity: Identity) -> Result<FrameCopier, WalError> {
+        self.write_out(identity.writer, identity.segment)?;
+        FrameCopier::open(&self.0.fs, &self.0.wal_dir, identity)
+    }
+
+    /// Has everything that was appended to a segment so far written to its file, which whoever syncs the file relies on.
     ///
     /// # Errors
     /// [`WalError::Io`]; readers that share the ledger go on to find all of it.

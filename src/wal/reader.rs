@@ -16,7 +16,7 @@ use crate::types::wire::Take;
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 type Result<T> = std::result::Result<T, WalError>;
 
@@ -30,8 +30,8 @@ pub struct SegmentReader {
     mapped: ArcSwap<Mapped>,
     /// Held by whoever replaces it.
     growing: Mutex<()>,
-    /// Of a segment that was open in this process.
-    unwritten: Option<Arc<Unwritten>>,
+    /// Of a segment that was open in this process. Gone, with the writer's descriptor, once the file has everything.
+    unwritten: Weak<Unwritten>,
 }
 
 /// A segment grows while it is read, and a map is dear to replace: it covers more than the file has.
@@ -87,7 +87,7 @@ impl SegmentReader {
         match check_header(&mapped.map[..HEADER_LEN], identity) {
             Ok(epoch) => {
                 let (mapped, growing) = (ArcSwap::from_pointee(mapped), Mutex::default());
-                let unwritten = None;
+                let unwritten = Weak::new();
                 Ok(SegmentReader { file, seed: identity.seed(), epoch, mapped, growing, unwritten })
             }
             Err(HeaderFault::Damaged(what)) => Err(damaged(what)),
@@ -109,6 +109,7 @@ impl SegmentReader {
         ledger: &Ledger,
     ) -> Result<SegmentReader> {
         let unwritten = ledger.unwritten(identity.writer, identity.segment);
+        let unwritten = unwritten.as_ref().map(Arc::downgrade).unwrap_or_default();
         Ok(SegmentReader { unwritten, ..SegmentReader::open(fs, wal_dir, identity)? })
     }
 
@@ -198,7 +199,7 @@ impl SegmentReader {
 
     /// What its writer has not written yet, if that is where `offset` is.
     fn unwritten(&self, offset: u64) -> Option<Held> {
-        let (start, commit) = self.unwritten.as_ref()?.get(offset)?;
+        let (start, commit) = self.unwritten.upgrade()?.get(offset)?;
         Some(Held::Unwritten(start, commit))
     }
 

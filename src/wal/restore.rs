@@ -25,7 +25,11 @@ impl FrameCopier {
     ///
     /// # Errors
     /// It cannot be opened.
-    pub fn open(fs: &Fs, wal_dir: &Path, identity: Identity) -> Result<FrameCopier, WalError> {
+    pub(super) fn open(
+        fs: &Fs,
+        wal_dir: &Path,
+        identity: Identity,
+    ) -> Result<FrameCopier, WalError> {
         let file = match fs.open_read(&identity.path(wal_dir)) {
             Ok(file) => {
                 let len = file.len()?;

@@ -17,7 +17,7 @@ pub(super) struct Segment {
     unwritten: Arc<Unwritten>,
     /// The byte after the last good one, written or not.
     end: u64,
-    /// Length of the file: bytes from `end` on are zero.
+    /// Length of the file: bytes that are not written are zero.
     reserved: u64,
     /// The name in its folder may not be durable yet: no receipt that asks for a sync of it has been made.
     pub(super) is_new: bool,

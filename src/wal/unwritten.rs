@@ -15,14 +15,20 @@ pub(super) struct Unwritten {
     /// The file has everything before this byte. Only rises, under the lock. Release in [`Unwritten::write`]; pairs with the Acquire in
     /// [`Unwritten::get`], so that whoever is sent to the file finds there what was written.
     written: AtomicU64,
-    /// Offset and bytes of each commit, without gaps, the first at `written`.
+    /// Offset and bytes of each commit, without gaps, the first at `written`. Held for moments: readers of committed rows wait for it.
     commits: Mutex<Vec<(u64, Bytes)>>,
+    /// Held by whoever writes to the file, for as long as the device takes.
+    writing: Mutex<()>,
 }
+
+/// A commit of so many bytes is written by itself: to copy it behind others costs more than another write.
+const COPIED_MAX: usize = 64 << 10;
 
 impl Unwritten {
     /// Of a file that is empty.
     pub(super) fn new(file: Arc<File>) -> Unwritten {
-        Unwritten { file, written: AtomicU64::new(0), commits: Mutex::default() }
+        let (written, commits) = (AtomicU64::new(0), Mutex::default());
+        Unwritten { file, written, commits, writing: Mutex::default() }
     }
 
     /// Keeps the commit behind those there are, unless there would be more than `bytes_max` bytes of them all. True when it is kept.
@@ -48,24 +54,30 @@ impl Unwritten {
         (offset - start < bytes.len() as u64).then(|| (*start, bytes.clone()))
     }
 
-    /// Writes all that is kept, and `more` behind it, with one call. After an error all of it is still kept.
+    /// Writes all that is kept, and `more` behind it. After an error all of it is still kept. Nobody keeps a commit while `more` is written: both
+    /// is the writer's part.
     pub(super) fn write(&self, more: &[u8]) -> Result<()> {
-        let mut commits = self.commits();
+        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept: Vec<Bytes> = self.commits().iter().map(|(_, bytes)| bytes.clone()).collect();
         let start = self.written.load(Ordering::Relaxed);
-        let all: Vec<u8>;
-        let bytes = if commits.is_empty() {
-            more
+        let mut bytes = kept.concat();
+        let mut end = start + bytes.len() as u64;
+        if kept.is_empty() || more.len() > COPIED_MAX {
+            self.write_at(&bytes, start)?;
+            self.write_at(more, end)?;
         } else {
-            let parts = commits.iter().map(|(_, bytes)| &bytes[..]).chain([more]);
-            all = parts.collect::<Vec<_>>().concat();
-            &all
-        };
-        if !bytes.is_empty() {
-            self.file.write_all_at(bytes, start)?;
-            self.written.store(start + bytes.len() as u64, Ordering::Release);
-            commits.clear();
+            bytes.extend_from_slice(more);
+            self.write_at(&bytes, start)?;
         }
+        end += more.len() as u64;
+        let mut commits = self.commits();
+        self.written.store(end, Ordering::Release);
+        commits.drain(..kept.len());
         Ok(())
+    }
+
+    fn write_at(&self, bytes: &[u8], offset: u64) -> Result<()> {
+        if bytes.is_empty() { Ok(()) } else { self.file.write_all_at(bytes, offset) }
     }
 
     fn commits(&self) -> MutexGuard<'_, Vec<(u64, Bytes)>> {
@@ -80,8 +92,8 @@ mod tests {
     use crate::io::sim::{Fault, FaultKind, SimDisk};
     use crate::types::{ColumnId, ColumnType, SegmentId, TableId, WriterId};
     use crate::wal::{
-        Appended, Batch, FrameCopier, Identity, Lease, Ledger, SegmentReader, SeriesCursor,
-        WalConfig, WalError, WriterPool,
+        Appended, Batch, Identity, Lease, Ledger, SegmentReader, SeriesCursor, WalConfig, WalError,
+        WriterPool,
     };
     use std::path::Path;
 
@@ -206,9 +218,14 @@ mod tests {
         let commit = kept.commit(1).unwrap();
         kept.pool.write_out(IDENTITY.writer, IDENTITY.segment).unwrap();
         assert!(is_found(&kept.file(), &commit));
-        let mut copier = FrameCopier::open(&kept.fs, Path::new("/wal"), IDENTITY).unwrap();
+        let last = kept.commit(1).unwrap();
+        let mut copier = kept.pool.copier(IDENTITY).unwrap();
+        copier.copy(last.offset, last.len as u32).unwrap();
         copier.copy(commit.offset, commit.len as u32).unwrap();
-        assert_eq!(copier.finish().last().unwrap().1, commit.bytes.unwrap());
+        let copied = copier.finish();
+        let copies = [&commit, &last]
+            .map(|commit| copied.iter().any(|(_, bytes)| Some(bytes) == commit.bytes.as_ref()));
+        assert_eq!(copies, [true, true]);
     }
 
     #[test]

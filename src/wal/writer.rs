@@ -36,7 +36,7 @@ pub struct WalWriter {
     buffer: Vec<u8>,
 }
 
-/// A commit that is in the segment, but not yet durable.
+/// A commit that is in the segment, or with `bytes` perhaps in its writer's memory only, and not yet durable.
 #[derive(Clone, Debug)]
 pub struct Appended {
     /// Whose segment.
@@ -53,7 +53,7 @@ pub struct Appended {
     pub frames: Vec<FrameMeta>,
     /// The bytes of all frames, when they are at most `carry_bytes`.
     pub bytes: Option<Bytes>,
-    /// The file to sync.
+    /// The file to sync, for a commit without `bytes`.
     pub file: Arc<File>,
     /// The file's name may not be durable: whoever syncs the file syncs its folder, too.
     /// Set until a commit without `bytes` has been returned, for only such commits make their caller sync the segment.

@@ -68,7 +68,11 @@ impl Consumer<Told> for Taker {
     type Error = ();
 
     fn expects(&self) -> Option<(usize, Duration)> {
-        self.wanted.map(|wanted| (wanted, Duration::ZERO))
+        self.wanted.map(|wanted| (wanted, Duration::from_secs(1)))
+    }
+
+    fn now(&self) -> Duration {
+        Duration::ZERO
     }
 
     fn turn(&mut self, waiting: &mut VecDeque<Told>) -> Result<(), ()> {

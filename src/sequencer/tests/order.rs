@@ -136,6 +136,10 @@ struct Absent<'a> {
 impl Consumer<u32> for Absent<'_> {
     type Error = ();
 
+    fn now(&self) -> Duration {
+        Duration::ZERO
+    }
+
     fn turn(&mut self, waiting: &mut VecDeque<u32>) -> Result<(), ()> {
         self.taken.extend(waiting.drain(..));
         Ok(())
