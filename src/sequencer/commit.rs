@@ -75,6 +75,10 @@ impl Committer {
         self.shared.clone()
     }
 
+    pub(super) fn monotonic(&self) -> Duration {
+        self.shared.clock.monotonic()
+    }
+
     /// Under `sync`: half of the larger of the two batches before, and the time of a sync.
     ///
     /// Whoever was acknowledged is about to commit again, some sooner than others. A sync for the first few of them makes all others wait
@@ -125,7 +129,7 @@ impl Committer {
     /// Under `async`, syncs when the interval of the oldest waiting commit is over. Returns how long until that is so.
     pub(super) fn sync_when_due(&mut self) -> Option<Duration> {
         let due = self.waiting_since? + self.config.async_interval;
-        let left = due.saturating_sub(self.shared.clock.monotonic());
+        let left = due.saturating_sub(self.monotonic());
         if left.is_zero() {
             self.sync_all();
             return None;
@@ -169,7 +173,7 @@ impl Committer {
     }
 
     fn publish(&mut self, receipts: Vec<Arrived>) {
-        let now = self.shared.clock.monotonic();
+        let now = self.monotonic();
         for Arrived { receipt, at } in receipts {
             if self.config.durability == Durability::Async {
                 receipt.progress.publish(receipt.ordinal);

@@ -253,7 +253,7 @@ impl Consumer<Arrived> for Committer {
     }
 
     fn now(&self) -> Duration {
-        self.shared().clock.monotonic()
+        self.monotonic()
     }
 
     fn turn(&mut self, waiting: &mut VecDeque<Arrived>) -> Result<(), LogError> {

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 #[derive(Debug)]
 pub(super) struct Unwritten {
     file: Arc<File>,
-    /// The file has everything before this byte. Only rises, under the lock. Release in [`Unwritten::write`]; pairs with the Acquire in
+    /// The file has everything before this byte. Only rises, under the lock of `commits`. Release in [`Unwritten::write`]; pairs with the Acquire in
     /// [`Unwritten::get`], so that whoever is sent to the file finds there what was written.
     written: AtomicU64,
     /// Offset and bytes of each commit, without gaps, the first at `written`. Held for moments: readers of committed rows wait for it.

@@ -20,12 +20,17 @@ fn chunks(world: &World) -> Vec<PathBuf> {
 /// Rows of a new connection, committed and not flushed.
 fn rows_more(world: &mut World, commits: usize) {
     let connection = world.connect();
+    commit(world, connection, 3, commits);
+    world.hear();
+}
+
+/// Commits rows whose tags are always the same ones.
+fn commit(world: &mut World, connection: u64, rows: u64, commits: usize) {
     for _ in 0..commits {
-        world.send_rows(connection, 3, false);
+        world.send_rows(connection, rows, false);
         world.commit_of(connection);
         while world.step(Actor::Sequencer) {}
     }
-    world.hear();
 }
 
 /// Breaks the record behind the checkpoint of a chunk in the middle of the log.
@@ -97,32 +102,29 @@ fn chunks_that_were_not_read_go_once_their_time_is_over() {
     assert_eq!(chunks(&world).len(), 1);
 }
 
-#[test]
-fn rows_find_definitions_that_only_an_unread_chunk_carries() {
+/// A server whose every commit travels in the log, in small chunks, so that its one segment is never synced.
+fn carrying(retention_s: u64, unwritten_bytes: usize) -> (World, u64) {
     let mut world = World::new(11);
-    world.config.wal_retention = std::time::Duration::from_secs(1000);
+    world.config.wal_retention = std::time::Duration::from_secs(retention_s);
     world.config.hook.enabled = false;
     world.config.sequencer.chunk_bytes = 1024;
     world.config.wal.segment_bytes = 1 << 20;
     world.config.wal.segment_rows = 10_000;
-    // Every commit travels in the log, so that the segment is never synced.
     world.config.wal.carry_bytes = 16 << 10;
+    world.config.wal.unwritten_bytes = unwritten_bytes;
     assert_eq!(world.start(&[]), Ok(Outcome::Lives));
     let connection = world.connect();
-    let commit = |world: &mut World| {
-        world.send_rows(connection, 12, false);
-        world.commit_of(connection);
-        while world.step(Actor::Sequencer) {}
-    };
-    for _ in 0..10 {
-        commit(&mut world);
-    }
+    (world, connection)
+}
+
+#[test]
+fn rows_find_definitions_that_only_an_unread_chunk_carries() {
+    let (mut world, connection) = carrying(1000, 64 << 10);
+    commit(&mut world, connection, 12, 10);
     flush(&mut world);
     keep_house(&mut world);
     // The tags of these rows are those of the rows before.
-    for _ in 0..4 {
-        commit(&mut world);
-    }
+    commit(&mut world, connection, 12, 4);
     world.hear();
     world.end(Ended::PowerCut);
     assert!(chunks(&world).len() > 5);
@@ -134,31 +136,14 @@ fn rows_find_definitions_that_only_an_unread_chunk_carries() {
 
 /// Rows of known tags, behind others that are flushed and whose chunks of the log are gone.
 pub(super) fn rows_behind_a_chunk_that_is_gone(ended: Ended) -> Result<Outcome, String> {
-    let mut world = World::new(11);
-    world.config.hook.enabled = false;
-    world.config.sequencer.chunk_bytes = 1024;
-    world.config.wal.segment_bytes = 1 << 20;
-    world.config.wal.segment_rows = 10_000;
-    world.config.wal.carry_bytes = 16 << 10;
-    world.config.wal.unwritten_bytes = 1 << 20;
-    assert_eq!(world.start(&[]), Ok(Outcome::Lives));
-    let connection = world.connect();
-    let commit = |world: &mut World| {
-        world.send_rows(connection, 12, false);
-        world.commit_of(connection);
-        while world.step(Actor::Sequencer) {}
-    };
-    for _ in 0..10 {
-        commit(&mut world);
-    }
+    let (mut world, connection) = carrying(0, 1 << 20);
+    commit(&mut world, connection, 12, 10);
     let before = chunks(&world).len();
     world.flush();
     while world.step(Actor::Worker) {}
     keep_house(&mut world);
     assert!(chunks(&world).len() < before, "the rows are in parts");
-    for _ in 0..2 {
-        commit(&mut world);
-    }
+    commit(&mut world, connection, 12, 2);
     world.hear();
     world.end(ended);
     assert_eq!(world.start_again()?, Outcome::Lives);
