@@ -2,7 +2,7 @@
 
 use super::unwritten::Unwritten;
 use crate::types::{SegmentId, WriterId};
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// A segment of this start that is never written to again.
@@ -25,8 +25,8 @@ pub struct Ledger(Arc<Mutex<Books>>);
 
 #[derive(Debug, Default)]
 pub(super) struct Books {
-    /// By writer.
-    pub(super) open: HashMap<WriterId, Open>,
+    /// By writer, in their order: what is done to all of them is done the same way every time.
+    pub(super) open: BTreeMap<WriterId, Open>,
     pub(super) closed: Vec<ClosedSegment>,
 }
 
