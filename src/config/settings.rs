@@ -87,7 +87,7 @@ sections! {
         dialect: String = "v1".to_owned(),
         /// How long a stop may take: half for clients to pause, the rest to flush. What is not flushed stays in the WAL.
         shutdown_deadline_ms: u64 = 5_000,
-        /// Threads for connections and HTTP; 0 is one a core.
+        /// Threads for line-protocol connections, and as many for HTTP; 0 is one a core.
         threads: usize = 0,
         /// The line-protocol listener.
         ilp: Ilp = Ilp::default(),

@@ -11,6 +11,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -71,10 +72,11 @@ impl IlpContext {
     }
 }
 
-/// Accepts and serves until `stop`.
+/// Accepts until `stop`, and gives the connections to the runtimes.
 pub(super) async fn serve(
     context: Arc<IlpContext>,
     connections_max: usize,
+    runtimes: Vec<Handle>,
     listener: TcpListener,
     tasks: TaskTracker,
 ) {
@@ -82,6 +84,7 @@ pub(super) async fn serve(
     let acceptor = Acceptor {
         name: "line protocol",
         connections_max,
+        runtimes,
         on_refused: || metrics::CONNECTIONS_REFUSED.increment(1),
     };
     let serve = move |stream: TcpStream, peer, stop| {

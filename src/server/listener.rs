@@ -8,6 +8,7 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -75,6 +76,8 @@ pub(super) struct Acceptor {
     pub(super) name: &'static str,
     /// Connections at a time.
     pub(super) connections_max: usize,
+    /// The runtimes that connections are given to, each to the one with the fewest tasks; at least one.
+    pub(super) runtimes: Vec<Handle>,
     /// Called for each connection beyond the limit, which is closed at once.
     pub(super) on_refused: fn(),
 }
@@ -92,17 +95,27 @@ impl Acceptor {
         F: Future<Output = ()> + Send + 'static,
     {
         let permits = Arc::new(Semaphore::new(self.connections_max.min(Semaphore::MAX_PERMITS)));
-        let admit = |stream: TcpStream, peer| {
+        let admit = |stream: std::net::TcpStream, peer| {
             let Ok(permit) = permits.clone().try_acquire_owned() else {
                 (self.on_refused)();
                 tracing::debug!(listener = self.name, %peer, "connection refused: the limit is reached");
                 return;
             };
-            if let Err(error) = stream.set_nodelay(true) {
-                tracing::debug!(listener = self.name, %peer, %error, "the connection was gone at once");
-                return;
+            let fewest = self.runtimes.iter().min_by_key(|h| h.metrics().num_alive_tasks());
+            let runtime = fewest.expect("there is a runtime at least");
+            let registered = {
+                let _inside = runtime.enter();
+                stream.set_nodelay(true).and_then(|()| TcpStream::from_std(stream))
+            };
+            match registered {
+                Ok(stream) => {
+                    let serving = Box::pin(serve(stream, peer, stop.clone()));
+                    tasks.spawn_on(hold(permit, serving), runtime);
+                }
+                Err(error) => {
+                    tracing::debug!(listener = self.name, %peer, %error, "the connection was gone at once");
+                }
             }
-            tasks.spawn(hold(permit, Box::pin(serve(stream, peer, stop.clone()))));
         };
         let mut pause = PAUSE_MIN;
         loop {
@@ -111,6 +124,7 @@ impl Acceptor {
                 () = stop.cancelled() => break,
                 accepted = listener.accept() => accepted,
             };
+            let accepted = accepted.and_then(|(stream, peer)| Ok((stream.into_std()?, peer)));
             match accepted {
                 Ok((stream, peer)) => {
                     pause = PAUSE_MIN;
@@ -133,14 +147,17 @@ impl Acceptor {
 
 /// Accepts whoever has connected already, once: they may have sent lines, which a stop takes. The kernel is asked directly, since the
 /// runtime may not have heard of them.
-fn admit_waiting(listener: TcpListener, admit: impl Fn(TcpStream, SocketAddr)) -> io::Result<()> {
+fn admit_waiting(
+    listener: TcpListener,
+    admit: impl Fn(std::net::TcpStream, SocketAddr),
+) -> io::Result<()> {
     let listener = listener.into_std()?;
     // No more than may have waited: others go on coming.
     for _ in 0..BACKLOG {
         match listener.accept() {
             Ok((stream, peer)) => {
                 stream.set_nonblocking(true)?;
-                admit(TcpStream::from_std(stream)?, peer);
+                admit(stream, peer);
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
             Err(error) if is_of_one_peer(&error) => {}

@@ -27,6 +27,7 @@
 //! Not here: what a line means (`codec`), what becomes of a row (`engine`), the flags of the command line (`main`).
 
 mod error;
+mod event_loops;
 mod listener;
 
 mod connection;

@@ -1,6 +1,7 @@
 //! A server that is up: engine, listeners, and how they come and go.
 
 use super::StartError;
+use super::event_loops::EventLoops;
 use super::http::{self, App};
 use super::ilp::{self, IlpContext};
 use super::listener::{Bound, Close};
@@ -26,6 +27,8 @@ pub struct Server {
     engine: Arc<Engine>,
     stop: CancellationToken,
     tasks: TaskTracker,
+    /// Dropped last: a connection that has not ended in time may yet hear what became of its rows.
+    event_loops: EventLoops,
     ilp_addr: SocketAddr,
     http_addr: SocketAddr,
     deadline: Duration,
@@ -53,6 +56,7 @@ impl Server {
         let http_addr = http.local_addr()?;
         let ilp = ilp.listen()?;
         let ilp_addr = ilp.local_addr()?;
+        let event_loops = EventLoops::new(settings.threads)?;
         let stop = CancellationToken::new();
         let tasks = TaskTracker::new();
         let deadline = Duration::from_millis(settings.shutdown_deadline_ms);
@@ -63,7 +67,9 @@ impl Server {
         let others = writers_and_readers + settings.http.connections_max + OTHER_DESCRIPTORS;
         let connections = connections_within_limit(settings.limits.connections, others);
         // Rows are safe to take from here on: what is replayed has its numbers, so nothing new comes before it.
-        tasks.spawn(ilp::serve(Arc::new(context), connections, ilp, tasks.clone()));
+        let accepting =
+            ilp::serve(Arc::new(context), connections, event_loops.handles(), ilp, tasks.clone());
+        tasks.spawn(accepting);
         // Whoever asks after a restart finds every row that was acknowledged before it.
         engine.caught_up().await;
         metrics::RECOVERY_DURATION.set(clock.monotonic().saturating_sub(began).as_secs_f64());
@@ -86,7 +92,7 @@ impl Server {
             tasks.clone(),
         );
         tasks.spawn(serving);
-        Ok(Server { engine, stop, tasks, ilp_addr, http_addr, deadline })
+        Ok(Server { engine, stop, tasks, event_loops, ilp_addr, http_addr, deadline })
     }
 
     /// Where line protocol is taken.
@@ -115,6 +121,7 @@ impl Server {
         let left = self.deadline.saturating_sub(began.elapsed());
         let engine = self.engine;
         let closed = tokio::task::spawn_blocking(move || engine.close(left)).await;
+        drop(self.event_loops);
         closed.unwrap_or(CloseReport { flushed: false })
     }
 }

@@ -1,5 +1,6 @@
 //! `headwater serve`: from flags to a running server to exit code 0.
 
+use super::event_loops::TURNS_BETWEEN_EVENTS;
 use super::process::{Signals, init_log, raise_descriptor_limit};
 use super::{Server, StartError};
 use crate::config::{LogFormat, Settings, SettingsArgs};
@@ -45,7 +46,6 @@ fn start(args: &ServeArgs) -> Result<(), StartError> {
     if settings.threads > 0 {
         runtime.worker_threads(settings.threads);
     }
-    // Under full load the threads never park, and look for new events only between so many turns of tasks.
     runtime.event_interval(TURNS_BETWEEN_EVENTS);
     let runtime = runtime.thread_name("headwater").enable_all().build()?;
     runtime.block_on(run(&settings, descriptors))
@@ -138,7 +138,5 @@ fn reachable(addr: SocketAddr) -> SocketAddr {
     addr
 }
 
-/// A turn of a busy connection reads and takes up to 256 KiB, which is some hundred microseconds.
-const TURNS_BETWEEN_EVENTS: u32 = 16;
 /// As a shell reports a process that SIGINT ended.
 const EXIT_AT_ONCE: i32 = 130;

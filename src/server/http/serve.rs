@@ -13,6 +13,7 @@ use std::net::SocketAddr;
 use std::pin::pin;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -41,7 +42,8 @@ pub(in crate::server) async fn serve(
     let stop = app.stop.clone();
     let router = app.router();
     let bounds = Bounds { timeout, drain };
-    let acceptor = Acceptor { name: "http", connections_max, on_refused: || {} };
+    let runtimes = vec![Handle::current()];
+    let acceptor = Acceptor { name: "http", connections_max, runtimes, on_refused: || {} };
     let serve =
         move |stream, peer, stop| connection(router.clone(), stream, Peer(peer), bounds, stop);
     acceptor.run(listener, stop, tasks, serve).await;
