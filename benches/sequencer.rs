@@ -39,7 +39,7 @@ fn produce(sequencer: &Sequencer, writer: u32, count: u64) {
     let frame = Bytes::from(vec![0x5a; FRAME_BYTES]);
     for ordinal in 1..=count {
         let offset = ordinal * FRAME_BYTES as u64;
-        let frames = vec![FrameRef {
+        let frame_ref = FrameRef {
             table: TABLE,
             offset,
             len: FRAME_BYTES as u32,
@@ -47,11 +47,11 @@ fn produce(sequencer: &Sequencer, writer: u32, count: u64) {
             bytes: FRAME_BYTES as u64,
             min_time: 0,
             max_time: 0,
-        }];
+        };
         let mut receipt = Receipt::without_frames(progress.clone(), ordinal);
         receipt.writer = WriterId(writer);
         receipt.end = offset + FRAME_BYTES as u64;
-        receipt.frames = frames;
+        receipt.frames.push(frame_ref);
         receipt.carried = Some(frame.clone());
         receipt.definitions = vec![definition()];
         sequencer.push(receipt);

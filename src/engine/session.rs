@@ -38,8 +38,6 @@ pub struct Ingested {
     pub lines: u64,
     /// Lines refused.
     pub rejected: u64,
-    /// Requests for a reply, in order. Each is due once its ordinal is durable.
-    pub acks: Vec<AckRequest>,
 }
 
 /// A `# ack TOKEN` line.
@@ -89,7 +87,7 @@ pub struct Session {
     pending_bytes: usize,
     pending_since: Option<Duration>,
     counts: ReplyCounts,
-    /// Requests for a reply that no call of [`Session::ingest`] has returned yet: one that fails returns none.
+    /// Requests for a reply that nobody has taken yet.
     acks: Vec<AckRequest>,
     /// Tables of the last commit, noted while suspended tables hold up who sends to them.
     last_tables: Vec<TableId>,
@@ -143,9 +141,9 @@ impl Session {
         self.kept.take().unwrap_or_default()
     }
 
-    /// Requests for a reply that [`Session::finish`] met.
-    pub(super) fn take_acks(&mut self) -> Vec<AckRequest> {
-        std::mem::take(&mut self.acks)
+    /// Requests for a reply that were met since this was last called, in order. Each is due once its ordinal is durable.
+    pub fn take_acks(&mut self) -> impl Iterator<Item = AckRequest> {
+        self.acks.drain(..)
     }
 
     /// True when the session holds a WalWriter, or waits for none.
@@ -229,9 +227,7 @@ impl Session {
             self.pending_since = Some(self.shared.clock.monotonic());
         }
         metrics::LINES.increment(result.lines);
-        outcome?;
-        result.acks = std::mem::take(&mut self.acks);
-        Ok(result)
+        outcome.map(|()| result)
     }
 
     /// The stream has ended and every whole line of it was taken. With `complete` the last line needs no newline; else what is left

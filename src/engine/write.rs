@@ -83,7 +83,7 @@ impl Engine {
         session.ready().await;
         let mut body = BytesMut::from(body);
         // An `# ack` in a request needs no reply of its own: the answer is one. Its counts must not be lost.
-        let taken = session.ingest(&mut body)?;
+        session.ingest(&mut body)?;
         if session.is_held_up() {
             return Err(IngestError::HeldUp);
         }
@@ -91,7 +91,7 @@ impl Engine {
         let ordinal = session.commit()?;
         session.progress().reached(ordinal).await;
         let last = session.take_counts();
-        let acks = taken.acks.into_iter().chain(session.take_acks());
+        let acks = session.take_acks();
         let counts: Vec<_> = acks.map(|ack| ack.counts).chain([last]).collect();
         let mut outcome =
             WriteOutcome { lines: session.take_rejected(), ..WriteOutcome::default() };

@@ -6,7 +6,7 @@
 //!
 //! # A turn
 //! 1. Drain what is there. What arrives meanwhile is the next batch: one sync serves as many commits as came in during the sync before, so
-//!    batches grow with the load and vanish without it. Under `sync` and load, wait for half of those who are about to commit again.
+//!    batches grow with the load and vanish without it. Under `sync` and load, wait for most of those who are about to commit again.
 //! 2. Under [`Durability::Sync`], sync the segments of the receipts that carry no bytes, several at once. A receipt that
 //!    carries its frames needs no sync of its segment: the bytes go into the record.
 //! 3. Number: definitions first (a creation is 1; the new columns of one receipt are one transaction), then frames, then

@@ -5,6 +5,7 @@ use crate::io::File;
 use crate::schema::{Alteration, ColumnDef, Definition, TableDef};
 use crate::types::{SegmentId, SeqTxn, TableId, WriterId};
 use bytes::Bytes;
+use smallvec::SmallVec;
 use std::sync::Arc;
 
 /// One commit of one writer: where its frames lie, and everything that has to be logged with them.
@@ -22,7 +23,7 @@ pub struct Receipt {
     /// Bytes of the segment that must be durable.
     pub end: u64,
     /// The frames, in the order of their offsets.
-    pub frames: Vec<FrameRef>,
+    pub frames: SmallVec<[FrameRef; 1]>,
     /// The bytes of all frames, contiguous from the first frame's offset, when they are few enough to travel in the log.
     pub carried: Option<Bytes>,
     /// Definitions that the frames need and that the log may not have yet. Whoever names a column names every column
@@ -206,7 +207,7 @@ impl Receipt {
             file: None,
             is_new_file: false,
             end: 0,
-            frames: Vec::new(),
+            frames: SmallVec::new(),
             carried: None,
             definitions: Vec::new(),
             change: None,

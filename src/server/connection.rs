@@ -269,7 +269,10 @@ impl Connection {
 
     /// Reads once and takes the lines.
     async fn read(&mut self) -> Result<Read, End> {
-        if self.received.capacity() - self.received.len() < self.chunk / 4 {
+        // An empty buffer begins anew: whoever sends a line at a time would else have each one put where memory is cold.
+        if self.received.is_empty()
+            || self.received.capacity() - self.received.len() < self.chunk / 4
+        {
             self.received.reserve(self.chunk);
         }
         let room = self.received.capacity() - self.received.len();
@@ -330,7 +333,7 @@ impl Connection {
     fn ingest(&mut self) -> Result<(), End> {
         match self.session.ingest(&mut self.received) {
             Ok(taken) => {
-                self.replies.expect(taken.acks);
+                self.replies.expect(self.session.take_acks());
                 if taken.rejected > 0 && self.context.disconnect_on_error {
                     // What came before the bad line is kept.
                     self.session.commit().map_err(End::Wal)?;

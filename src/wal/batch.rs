@@ -78,7 +78,10 @@ impl Batch {
 }
 
 /// The values of one column. Only rows that have one take room, so that a wide table of sparse rows stays small.
+///
+/// One cache line: with many connections of few rows each, what a row costs is to fetch its columns.
 #[derive(Debug)]
+#[repr(align(64))]
 pub struct ColumnBuffer {
     id: ColumnId,
     ty: ColumnType,
@@ -86,7 +89,7 @@ pub struct ColumnBuffer {
     rows: usize,
     pub(super) values: Values,
     /// A bit for each of `rows`; `None` while each of them has a value.
-    pub(super) validity: Option<BooleanBufferBuilder>,
+    pub(super) validity: Option<Box<BooleanBufferBuilder>>,
 }
 
 /// Values of the rows that have one, in order.
@@ -95,13 +98,19 @@ pub(super) enum Values {
     Signed(Vec<i64>),
     Unsigned(Vec<u64>),
     Float(Vec<f64>),
-    Boolean(BooleanBufferBuilder),
-    /// Texts, or arrays of doubles, each of so many bytes.
-    Bytes {
-        lens: Vec<u32>,
-        bytes: Vec<u8>,
-    },
+    Boolean(Box<BooleanBufferBuilder>),
+    Bytes(Box<Bytes>),
 }
+
+/// Texts, or arrays of doubles.
+#[derive(Debug, Default)]
+pub(super) struct Bytes {
+    /// Of each.
+    pub(super) lens: Vec<u32>,
+    pub(super) bytes: Vec<u8>,
+}
+
+const _: () = assert!(size_of::<ColumnBuffer>() == 64);
 
 impl ColumnBuffer {
     fn new(id: ColumnId, ty: ColumnType) -> ColumnBuffer {
@@ -109,10 +118,8 @@ impl ColumnBuffer {
             ColumnType::Timestamp | ColumnType::Integer => Values::Signed(Vec::new()),
             ColumnType::Unsigned => Values::Unsigned(Vec::new()),
             ColumnType::Float => Values::Float(Vec::new()),
-            ColumnType::Boolean => Values::Boolean(BooleanBufferBuilder::new(0)),
-            ColumnType::String | ColumnType::Array => {
-                Values::Bytes { lens: Vec::new(), bytes: Vec::new() }
-            }
+            ColumnType::Boolean => Values::Boolean(Box::new(BooleanBufferBuilder::new(0))),
+            ColumnType::String | ColumnType::Array => Values::Bytes(Box::default()),
             ColumnType::Tag => panic!("tags are written as series, never as a column"),
         };
         ColumnBuffer { id, ty, rows: 0, values, validity: None }
@@ -194,9 +201,9 @@ impl ColumnBuffer {
     fn push_bytes(&mut self, row: usize, ty: ColumnType, value: &[u8]) {
         self.reach(row);
         match &mut self.values {
-            Values::Bytes { lens, bytes } if self.ty == ty => {
-                lens.push(value.len() as u32);
-                bytes.extend_from_slice(value);
+            Values::Bytes(values) if self.ty == ty => {
+                values.lens.push(value.len() as u32);
+                values.bytes.extend_from_slice(value);
             }
             _ => wrong_type(self.ty),
         }
@@ -229,7 +236,7 @@ impl ColumnBuffer {
         validity
             + match &self.values {
                 Values::Boolean(values) => values.len() / 8,
-                Values::Bytes { lens, bytes } => lens.len() * size_of::<u32>() + bytes.len(),
+                Values::Bytes(values) => values.lens.len() * size_of::<u32>() + values.bytes.len(),
                 fixed => fixed.len() * size_of::<u64>(),
             }
     }
@@ -262,7 +269,7 @@ impl ColumnBuffer {
         let validity = self.validity.get_or_insert_with(|| {
             let mut bits = BooleanBufferBuilder::new(row + 1);
             bits.append_n(rows, true);
-            bits
+            Box::new(bits)
         });
         validity.append_n(row - rows, false);
         validity.append(true);
@@ -276,7 +283,7 @@ impl Values {
             Values::Unsigned(values) => values.len(),
             Values::Float(values) => values.len(),
             Values::Boolean(values) => values.len(),
-            Values::Bytes { lens, .. } => lens.len(),
+            Values::Bytes(values) => values.lens.len(),
         }
     }
 
@@ -286,7 +293,8 @@ impl Values {
             Values::Unsigned(values) => values.truncate(len),
             Values::Float(values) => values.truncate(len),
             Values::Boolean(values) => values.truncate(len),
-            Values::Bytes { lens, bytes } => {
+            Values::Bytes(values) => {
+                let Bytes { lens, bytes } = &mut **values;
                 let dropped: usize = lens.iter().skip(len).map(|&n| n as usize).sum();
                 bytes.truncate(bytes.len() - dropped);
                 lens.truncate(len);

@@ -96,7 +96,7 @@ fn put_column(out: &mut Vec<u8>, column: &ColumnBuffer, rows: usize) {
     let packing = match &column.values {
         Values::Signed(values) => Bounds::of(values).packing(),
         Values::Unsigned(values) => Bounds::of(values).packing(),
-        Values::Bytes { lens, .. } => Bounds::of(lens).packing(),
+        Values::Bytes(values) => Bounds::of(&values.lens).packing(),
         Values::Float(_) | Values::Boolean(_) => Packing::default(),
     };
     let nulls = column.values.len() < rows;
@@ -109,9 +109,9 @@ fn put_column(out: &mut Vec<u8>, column: &ColumnBuffer, rows: usize) {
         Values::Unsigned(values) => put_packed(out, values, packing),
         Values::Float(values) => put_chunks(out, values, |value| value.to_bits().to_le_bytes()),
         Values::Boolean(values) => out.extend_from_slice(values.as_slice()),
-        Values::Bytes { lens, bytes } => {
-            put_packed(out, lens, packing);
-            out.extend_from_slice(bytes);
+        Values::Bytes(values) => {
+            put_packed(out, &values.lens, packing);
+            out.extend_from_slice(&values.bytes);
         }
     }
 }

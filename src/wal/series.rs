@@ -3,13 +3,14 @@
 use super::format::{put_varint, take_varint};
 use crate::types::wire::Take;
 use crate::types::{ColumnId, TableId};
+use foldhash::fast::RandomState;
 use std::collections::HashMap;
 use std::ops::Range;
 
 /// What a writer knows of the series of its segment.
 #[derive(Debug, Default)]
 pub(super) struct SegmentSeries {
-    tables: HashMap<TableId, TableSeries>,
+    tables: HashMap<TableId, TableSeries, RandomState>,
     /// Series of all tables, and the bytes of their definitions.
     pub(super) count: usize,
     pub(super) bytes: usize,

@@ -11,11 +11,18 @@ use super::series::SegmentSeries;
 use crate::io::{File, Fs, IoError, Operation, synced};
 use crate::types::{ColumnId, SegmentId, TableId, WriterId};
 use bytes::Bytes;
+use smallvec::SmallVec;
+use std::cell::Cell;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// The buffer that a writer keeps while nobody uses it.
-const IDLE_BUFFER_BYTES: usize = 64 << 10;
+/// The largest buffer that a thread keeps between two appends.
+const BUFFER_BYTES_MAX: usize = 4 << 20;
+
+thread_local! {
+    /// Where a thread encodes commits, whoever's: among many writers of small ones, each writer's own would be cold.
+    static BUFFER: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
 
 /// Appends the commits of one connection at a time. Holds no file until somebody prepares one, or the first commit.
 #[derive(Debug)]
@@ -33,7 +40,6 @@ pub struct WalWriter {
     frames: u64,
     ordinal: u64,
     generation: u64,
-    buffer: Vec<u8>,
 }
 
 /// A commit that is in the segment, or with `bytes` perhaps in its writer's memory only, and not yet durable.
@@ -50,7 +56,7 @@ pub struct Appended {
     /// Bytes of all frames; they follow each other. Durable once the first `offset + len` bytes of the file are.
     pub len: u64,
     /// The frames, one a batch that had rows.
-    pub frames: Vec<FrameMeta>,
+    pub frames: SmallVec<[FrameMeta; 1]>,
     /// The bytes of all frames, when they are at most `carry_bytes`.
     pub bytes: Option<Bytes>,
     /// The file to sync, for a commit without `bytes`.
@@ -82,7 +88,6 @@ impl WalWriter {
             frames: 0,
             ordinal: 0,
             generation: 0,
-            buffer: Vec::new(),
         }
     }
 
@@ -144,12 +149,25 @@ impl WalWriter {
         &mut self,
         batches: impl IntoIterator<Item = &'a Batch>,
     ) -> Result<Option<Appended>, WalError> {
+        let mut buffer = BUFFER.take();
+        let appended = self.append_with(&mut buffer, batches);
+        if buffer.capacity() <= BUFFER_BYTES_MAX {
+            BUFFER.set(buffer);
+        }
+        appended
+    }
+
+    fn append_with<'a>(
+        &mut self,
+        buffer: &mut Vec<u8>,
+        batches: impl IntoIterator<Item = &'a Batch>,
+    ) -> Result<Option<Appended>, WalError> {
         let start = self.segment.as_ref().map_or(0, Segment::end);
-        let frames = self.encode(start, batches);
+        let frames = self.encode(buffer, start, batches);
         let Some(first) = frames.first() else { return Ok(None) };
         let offset = first.offset;
         let head = (offset - start) as usize;
-        let len = self.buffer.len() as u64;
+        let len = buffer.len() as u64;
         match self.segment.as_ref().map_or(len, |segment| segment.takes(len)) {
             0 => {}
             more => self.check_room(more)?,
@@ -158,7 +176,7 @@ impl WalWriter {
             self.segment = Some(self.create_segment()?);
         }
         let segment = self.segment.as_mut().expect("created just above");
-        let bytes = &self.buffer[head..];
+        let bytes = &buffer[head..];
         let carried =
             (bytes.len() <= self.config.carry_bytes).then(|| Bytes::copy_from_slice(bytes));
         match &carried {
@@ -166,7 +184,7 @@ impl WalWriter {
             Some(commit) if head == 0 => {
                 segment.append_carried(commit, self.config.unwritten_bytes)?;
             }
-            _ => segment.append(&self.buffer)?,
+            _ => segment.append(buffer)?,
         }
 
         self.ordinal += 1;
@@ -182,7 +200,7 @@ impl WalWriter {
             segment: self.identity.segment,
             ordinal: self.ordinal,
             offset,
-            len: self.buffer.len() as u64 - head as u64,
+            len: len - head as u64,
             frames,
             bytes: carried,
             file: segment.file().clone(),
@@ -218,9 +236,9 @@ impl WalWriter {
         let Some(mut segment) = self.segment.take() else { return };
         if segment.end() > 0 {
             let seal = Seal { frames: self.frames, rows: self.rows, ordinal: self.ordinal };
-            self.buffer.clear();
-            seal.put(&mut self.buffer, self.identity.seed(), segment.end());
-            if let Err(error) = segment.append(&self.buffer) {
+            let mut bytes = Vec::new();
+            seal.put(&mut bytes, self.identity.seed(), segment.end());
+            if let Err(error) = segment.append(&bytes) {
                 tracing::warn!(%error, "a segment is closed without a seal");
             }
         }
@@ -247,34 +265,33 @@ impl WalWriter {
             tracing::warn!(%error, "a segment lacks commits that only the log has");
         }
         self.generation += 1;
-        self.buffer.clear();
-        self.buffer.shrink_to(IDLE_BUFFER_BYTES);
     }
 
     /// Fills the buffer with what goes to `start`: before the first frame of a segment, its header.
     fn encode<'a>(
         &mut self,
+        buffer: &mut Vec<u8>,
         start: u64,
         batches: impl IntoIterator<Item = &'a Batch>,
-    ) -> Vec<FrameMeta> {
-        self.buffer.clear();
+    ) -> SmallVec<[FrameMeta; 1]> {
+        buffer.clear();
         if start == 0 {
-            put_header(&mut self.buffer, &self.identity, self.epoch);
+            put_header(buffer, &self.identity, self.epoch);
         }
         let seed = self.identity.seed();
-        let mut frames = Vec::new();
+        let mut frames = SmallVec::new();
         for batch in batches.into_iter().filter(|batch| !batch.is_empty()) {
             let series = self.series.table(batch.table);
             let place = Place {
                 seed,
-                offset: start + self.buffer.len() as u64,
+                offset: start + buffer.len() as u64,
                 ordinal: self.ordinal + 1,
                 chain: series.chain,
                 first_series: series.written,
                 new_series: series.new_series(),
                 definitions: &series.pending,
             };
-            frames.push(encode_frame(&mut self.buffer, batch, &place));
+            frames.push(encode_frame(buffer, batch, &place));
         }
         frames
     }

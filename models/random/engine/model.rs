@@ -108,7 +108,7 @@ fn write(writer: WriterId, sequencer: &Sequencer, world: &Mutex<World>, folder: 
         let mut receipt = Receipt::without_frames(progress.clone(), ordinal);
         (receipt.writer, receipt.segment, receipt.file) = (writer, segment, Some(open.clone()));
         let offset = 64 * ordinal;
-        receipt.frames = vec![FrameRef {
+        receipt.frames.push(FrameRef {
             table: TABLE,
             offset,
             len: 64,
@@ -116,7 +116,7 @@ fn write(writer: WriterId, sequencer: &Sequencer, world: &Mutex<World>, folder: 
             bytes: 64,
             min_time: 0,
             max_time: 0,
-        }];
+        });
         receipt.end = offset + 64;
         receipt.carried = (ordinal % 2 == 0).then(|| Bytes::from_static(&[7; 64]));
         receipt.definitions = vec![definition()];

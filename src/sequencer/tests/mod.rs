@@ -156,7 +156,7 @@ impl Producer {
                 max_time: offset as i64,
             }
         };
-        let frames: Vec<FrameRef> = frames.iter().map(frame).collect();
+        let frames = frames.iter().map(frame).collect();
         let bytes = vec![self.writer as u8; (self.offset - first) as usize];
         let mut receipt = self.empty();
         receipt.writer = WriterId(self.writer);
