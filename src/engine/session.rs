@@ -182,6 +182,7 @@ impl Session {
             metrics::WAL_WRITERS.decrement(1.0);
             // The next writer numbers series anew.
             self.rows.forget_series();
+            self.acks.shrink_to_fit();
         }
     }
 

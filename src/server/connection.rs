@@ -269,7 +269,8 @@ impl Connection {
 
     /// Reads once and takes the lines.
     async fn read(&mut self) -> Result<Read, End> {
-        // An empty buffer begins anew: whoever sends a line at a time would else have each one put where memory is cold.
+        // An empty buffer begins anew once it has less than a chunk left: whoever sends a line at a time would else have each one put where
+        // memory is cold.
         if self.received.is_empty()
             || self.received.capacity() - self.received.len() < self.chunk / 4
         {
@@ -331,9 +332,11 @@ impl Connection {
     }
 
     fn ingest(&mut self) -> Result<(), End> {
-        match self.session.ingest(&mut self.received) {
+        let taken = self.session.ingest(&mut self.received);
+        // Those before what could not be committed are due all the same.
+        self.replies.expect(self.session.take_acks());
+        match taken {
             Ok(taken) => {
-                self.replies.expect(self.session.take_acks());
                 if taken.rejected > 0 && self.context.disconnect_on_error {
                     // What came before the bad line is kept.
                     self.session.commit().map_err(End::Wal)?;

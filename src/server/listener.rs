@@ -102,7 +102,7 @@ impl Acceptor {
                 return;
             };
             let fewest = self.runtimes.iter().min_by_key(|h| h.metrics().num_alive_tasks());
-            let runtime = fewest.expect("there is a runtime at least");
+            let runtime = fewest.expect("there is at least one runtime");
             let registered = {
                 let _inside = runtime.enter();
                 stream.set_nodelay(true).and_then(|()| TcpStream::from_std(stream))
@@ -113,7 +113,7 @@ impl Acceptor {
                     tasks.spawn_on(hold(permit, serving), runtime);
                 }
                 Err(error) => {
-                    tracing::debug!(listener = self.name, %peer, %error, "the connection was gone at once");
+                    tracing::debug!(listener = self.name, %peer, %error, "the connection could not be taken");
                 }
             }
         };

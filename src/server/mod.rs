@@ -14,6 +14,8 @@
 //! A connection is not read while its WAL has no room, while the memory gate is closed, while all writers are lent, or while
 //! too many of its replies are outstanding. TCP carries that to the client; nothing is dropped. A bad line costs itself only.
 //!
+//! Each line-protocol connection stays on one of the event loops; HTTP, and whoever accepts, share the threads of the process's runtime.
+//!
 //! # Start and stop
 //!
 //! Bind, recover, listen: a port in use is said at once, and nobody connects before the data is there. A stop ends the accepting,

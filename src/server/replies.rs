@@ -83,6 +83,7 @@ impl Replies {
 
     /// Gives the memory of what was sent back; an idle connection keeps no buffer.
     pub(super) fn shrink(&mut self) {
+        self.waiting.shrink_to_fit();
         if self.out.is_empty() {
             self.out = BytesMut::new();
         }

@@ -21,7 +21,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// A server that accepts connections.
+/// A server that accepts connections. Dropped without [`Server::stop`], it goes on with HTTP only: the connections of line protocol are reset.
 #[derive(Debug)]
 pub struct Server {
     engine: Arc<Engine>,
@@ -64,7 +64,10 @@ impl Server {
         let context =
             IlpContext::new(settings, engine.clone(), clock.clone(), stop.clone(), http_addr)?;
         let writers_and_readers = settings.wal.writers_max + segment_readers();
-        let others = writers_and_readers + settings.http.connections_max + OTHER_DESCRIPTORS;
+        let others = writers_and_readers
+            + settings.http.connections_max
+            + DESCRIPTORS_OF_A_LOOP * event_loops.handles().len()
+            + OTHER_DESCRIPTORS;
         let connections = connections_within_limit(settings.limits.connections, others);
         // Rows are safe to take from here on: what is replayed has its numbers, so nothing new comes before it.
         let accepting =
@@ -121,6 +124,7 @@ impl Server {
         let left = self.deadline.saturating_sub(began.elapsed());
         let engine = self.engine;
         let closed = tokio::task::spawn_blocking(move || engine.close(left)).await;
+        // Connections that are left end now or with the process, as those of a killed one do.
         drop(self.event_loops);
         closed.unwrap_or(CloseReport { flushed: false })
     }
@@ -134,5 +138,7 @@ async fn open(settings: &Settings, clock: Clock) -> Result<Arc<Engine>, StartErr
     Ok(opening.await.map_err(io::Error::other)??)
 }
 
+/// Of tokio's: epoll, the eventfd that wakes it, and a handle of each for others.
+const DESCRIPTORS_OF_A_LOOP: usize = 4;
 /// Descriptors beside connections and segments: parts, logs, sockets.
 const OTHER_DESCRIPTORS: usize = 256;

@@ -1,6 +1,5 @@
 //! `headwater serve`: from flags to a running server to exit code 0.
 
-use super::event_loops::TURNS_BETWEEN_EVENTS;
 use super::process::{Signals, init_log, raise_descriptor_limit};
 use super::{Server, StartError};
 use crate::config::{LogFormat, Settings, SettingsArgs};
@@ -46,7 +45,6 @@ fn start(args: &ServeArgs) -> Result<(), StartError> {
     if settings.threads > 0 {
         runtime.worker_threads(settings.threads);
     }
-    runtime.event_interval(TURNS_BETWEEN_EVENTS);
     let runtime = runtime.thread_name("headwater").enable_all().build()?;
     runtime.block_on(run(&settings, descriptors))
 }

@@ -99,13 +99,13 @@ pub(super) enum Values {
     Unsigned(Vec<u64>),
     Float(Vec<f64>),
     Boolean(Box<BooleanBufferBuilder>),
-    Bytes(Box<Bytes>),
+    Bytes(Box<ByteValues>),
 }
 
 /// Texts, or arrays of doubles.
 #[derive(Debug, Default)]
-pub(super) struct Bytes {
-    /// Of each.
+pub(super) struct ByteValues {
+    /// The length of each, in bytes.
     pub(super) lens: Vec<u32>,
     pub(super) bytes: Vec<u8>,
 }
@@ -294,7 +294,7 @@ impl Values {
             Values::Float(values) => values.truncate(len),
             Values::Boolean(values) => values.truncate(len),
             Values::Bytes(values) => {
-                let Bytes { lens, bytes } = &mut **values;
+                let ByteValues { lens, bytes } = &mut **values;
                 let dropped: usize = lens.iter().skip(len).map(|&n| n as usize).sum();
                 bytes.truncate(bytes.len() - dropped);
                 lens.truncate(len);

@@ -16,8 +16,8 @@ use std::cell::Cell;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// The largest buffer that a thread keeps between two appends.
-const BUFFER_BYTES_MAX: usize = 4 << 20;
+/// The largest buffer that a thread keeps between two appends: what lines of a commit's usual limit become at most.
+const BUFFER_BYTES_MAX: usize = 16 << 20;
 
 thread_local! {
     /// Where a thread encodes commits, whoever's: among many writers of small ones, each writer's own would be cold.
