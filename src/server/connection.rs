@@ -479,3 +479,38 @@ const RETRY_MIN: Duration = Duration::from_millis(10);
 const RETRY_MAX: Duration = Duration::from_secs(1);
 /// A connection that waits counts its time this often.
 const STALL_STEP: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Settings;
+    use crate::engine::{Engine, EngineConfig};
+    use crate::io::sim::SimDisk;
+    use tokio::net::TcpListener;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_reply_is_due_although_rows_behind_its_request_find_no_room() {
+        let (disk, clock) = (SimDisk::new(1), Clock::real());
+        let mut config = EngineConfig::new("/data");
+        config.commit.rows = 2;
+        let engine = Engine::open(config, disk.fs(), clock.clone()).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        let _client = TcpStream::connect(addr).await.unwrap();
+        let (stream, peer) = listener.accept().await.unwrap();
+        let (settings, stop) = (Settings::default(), CancellationToken::new());
+        let context = IlpContext::new(&settings, engine, clock, stop, addr).unwrap();
+        let mut connection = Connection::new(Arc::new(context), stream, peer);
+
+        connection.session.ready().await;
+        disk.set_capacity(0);
+        // The first row fits into what the segment has reserved, the others do not.
+        let text = "x".repeat(40 << 10);
+        let lines = format!("t v=1i 1\n# ack a\nt s=\"{text}\" 2\nt s=\"{text}\" 3\n");
+        connection.received = BytesMut::from(lines.as_str());
+        connection.ingest().unwrap();
+        assert!(connection.full_disk.is_some() && connection.received.is_empty());
+        assert_eq!(connection.replies.next_ordinal(), Some(1));
+        disk.set_capacity(u64::MAX);
+    }
+}
