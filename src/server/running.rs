@@ -57,6 +57,7 @@ impl Server {
         let ilp = ilp.listen()?;
         let ilp_addr = ilp.local_addr()?;
         let event_loops = EventLoops::new(settings.threads)?;
+        let runtimes = event_loops.handles();
         let stop = CancellationToken::new();
         let tasks = TaskTracker::new();
         let deadline = Duration::from_millis(settings.shutdown_deadline_ms);
@@ -66,13 +67,11 @@ impl Server {
         let writers_and_readers = settings.wal.writers_max + segment_readers();
         let others = writers_and_readers
             + settings.http.connections_max
-            + DESCRIPTORS_OF_A_LOOP * event_loops.handles().len()
+            + DESCRIPTORS_OF_A_LOOP * runtimes.len()
             + OTHER_DESCRIPTORS;
         let connections = connections_within_limit(settings.limits.connections, others);
         // Rows are safe to take from here on: what is replayed has its numbers, so nothing new comes before it.
-        let accepting =
-            ilp::serve(Arc::new(context), connections, event_loops.handles(), ilp, tasks.clone());
-        tasks.spawn(accepting);
+        tasks.spawn(ilp::serve(Arc::new(context), connections, runtimes, ilp, tasks.clone()));
         // Whoever asks after a restart finds every row that was acknowledged before it.
         engine.caught_up().await;
         metrics::RECOVERY_DURATION.set(clock.monotonic().saturating_sub(began).as_secs_f64());
