@@ -8,6 +8,7 @@
 mod types;
 
 mod notify;
+mod waker;
 
 /// As much of metrics as the gate sets.
 mod metrics {
@@ -23,7 +24,7 @@ mod metrics {
 #[allow(dead_code, reason = "the server uses the rest")]
 mod sequencer {
     mod sync {
-        pub(super) use crate::notify::Notify;
+        pub(super) use crate::waker::AtomicWaker;
         pub(super) use loom::sync::atomic::{AtomicIsize, AtomicPtr, AtomicU8, AtomicU64, Ordering};
         pub(super) use loom::thread::{Thread, current, park};
 

@@ -24,6 +24,7 @@ mod metrics {
 #[path = "../../src/sequencer"]
 mod sequencer {
     mod sync {
+        pub(super) use atomic_waker::AtomicWaker;
         pub(super) use shuttle::sync::Mutex;
         pub(super) use shuttle::sync::atomic::{
             AtomicIsize, AtomicPtr, AtomicU8, AtomicU64, Ordering,
@@ -31,7 +32,6 @@ mod sequencer {
         pub(super) use shuttle::thread::{
             Builder, JoinHandle, Thread, current, park, park_timeout,
         };
-        pub(super) use tokio::sync::Notify;
     }
     mod commit;
     mod error;

@@ -1,13 +1,14 @@
 //! How far a writer's commits have come: two watermarks that only rise.
 
-use super::sync::{AtomicU64, Notify, Ordering, Thread, current, park};
-use std::pin::pin;
+use super::sync::{AtomicU64, AtomicWaker, Ordering, Thread, current, park};
+use std::future::poll_fn;
 use std::sync::Arc;
-use std::task::{Context, Wake, Waker};
+use std::task::{Context, Poll, Wake, Waker};
 
 /// The watermarks of one stream of commits: `committed <= published`, both in ordinals of that stream.
 ///
-/// Shared by the stream's one producer, the sequencer, and anybody who waits.
+/// Shared by the stream's one producer, the sequencer, and whoever waits: one at a time, since whoever comes later takes the place of the
+/// one before.
 #[derive(Debug, Default)]
 pub struct Progress {
     /// Highest ordinal that has numbers and is on its way to `apply`. Under `sync` and `nosync` the same as `committed`.
@@ -15,7 +16,7 @@ pub struct Progress {
     /// Highest ordinal that may be acknowledged. Release in [`Progress::commit`]; pairs with the Acquire in
     /// [`Progress::committed`], so that whoever sees the number sees what `on_commit` did for it.
     committed: AtomicU64,
-    changed: Notify,
+    waiter: AtomicWaker,
 }
 
 impl Progress {
@@ -36,46 +37,52 @@ impl Progress {
 
     /// Returns once `ordinal` may be acknowledged.
     pub async fn reached(&self, ordinal: u64) {
-        self.until(|| self.committed() >= ordinal).await;
+        poll_fn(|context| self.poll_reached(context, ordinal)).await;
+    }
+
+    /// Ready once `ordinal` may be acknowledged.
+    pub fn poll_reached(&self, context: &Context<'_>, ordinal: u64) -> Poll<()> {
+        self.poll_until(context, || self.committed() >= ordinal)
     }
 
     /// Returns once `ordinal` has its transaction numbers.
     pub async fn sequenced(&self, ordinal: u64) {
-        self.until(|| self.published() >= ordinal).await;
+        poll_fn(|context| self.poll_sequenced(context, ordinal)).await;
+    }
+
+    /// Ready once `ordinal` has its transaction numbers.
+    pub fn poll_sequenced(&self, context: &Context<'_>, ordinal: u64) -> Poll<()> {
+        self.poll_until(context, || self.published() >= ordinal)
     }
 
     /// Blocks the thread until `ordinal` may be acknowledged. Never call it on a runtime's thread.
     pub fn wait(&self, ordinal: u64) {
         let waker = Waker::from(Arc::new(Unpark(current())));
-        let mut context = Context::from_waker(&waker);
-        let mut reached = pin!(self.reached(ordinal));
-        while reached.as_mut().poll(&mut context).is_pending() {
+        let context = Context::from_waker(&waker);
+        while self.poll_reached(&context, ordinal).is_pending() {
             park();
         }
     }
 
-    async fn until(&self, done: impl Fn() -> bool) {
-        loop {
-            let mut changed = pin!(self.changed.notified());
-            // Listen before looking: a step between the two must not be missed.
-            changed.as_mut().enable();
-            if done() {
-                return;
-            }
-            changed.await;
+    fn poll_until(&self, context: &Context<'_>, done: impl Fn() -> bool) -> Poll<()> {
+        if done() {
+            return Poll::Ready(());
         }
+        // Listen before the look that counts: a step between the two must not be missed.
+        self.waiter.register(context.waker());
+        if done() { Poll::Ready(()) } else { Poll::Pending }
     }
 
     /// Release; pairs with the Acquire in [`Progress::published`]. Not a step that may be acknowledged.
     pub(super) fn publish(&self, ordinal: u64) {
         self.published.fetch_max(ordinal, Ordering::Release);
-        self.changed.notify_waiters();
+        self.waiter.wake();
     }
 
     pub(super) fn commit(&self, ordinal: u64) {
         self.published.fetch_max(ordinal, Ordering::Release);
         self.committed.fetch_max(ordinal, Ordering::Release);
-        self.changed.notify_waiters();
+        self.waiter.wake();
     }
 }
 
@@ -105,13 +112,13 @@ mod tests {
     fn a_waiter_wakes_when_its_ordinal_is_reached() {
         let progress = Progress::new();
         std::thread::scope(|scope| {
-            for ordinal in 1..=4 {
-                let progress = progress.clone();
-                scope.spawn(move || {
-                    progress.wait(ordinal);
-                    assert!(progress.committed() >= ordinal);
-                });
-            }
+            let waiting = progress.clone();
+            scope.spawn(move || {
+                for ordinal in 1..=4 {
+                    waiting.wait(ordinal);
+                    assert!(waiting.committed() >= ordinal);
+                }
+            });
             for ordinal in 1..=4 {
                 progress.commit(ordinal);
             }

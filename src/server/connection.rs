@@ -20,12 +20,11 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::time::Sleep;
-use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
 
 /// A connection and all it has in hand.
 pub(super) struct Connection {
@@ -79,7 +78,8 @@ enum End {
 /// What ended a wait.
 enum Wake {
     Readable,
-    Stop,
+    /// The server stops; when to end at the latest.
+    Stop(Duration),
     /// Something may be due.
     Due,
 }
@@ -110,8 +110,8 @@ impl Connection {
     /// Serves the connection until it ends, and ends it.
     ///
     /// Boxed: a task holds a future once for each level that awaits it, and there may be ten thousand idle ones.
-    pub(super) async fn serve(mut self: Box<Self>, stop: CancellationToken) {
-        let end = match self.run(&stop).await {
+    pub(super) async fn serve(mut self: Box<Self>) {
+        let end = match self.run().await {
             Ok(()) => End::Durable,
             Err(end) => end,
         };
@@ -119,19 +119,21 @@ impl Connection {
     }
 
     /// Returns `Ok` when the client half-closed and everything is durable and answered.
-    async fn run(&mut self, stop: &CancellationToken) -> Result<(), End> {
-        // One of each for the life of the connection: to make them anew for every wait costs a tenth of an acknowledgement.
-        let mut stopped = pin!(stop.cancelled());
+    async fn run(&mut self) -> Result<(), End> {
+        let context = self.context.clone();
+        // Listened to once for the life of the connection: it wakes the task, which then finds the stop by looking.
+        let mut stopped = pin!(context.stopped());
+        poll_fn(|cx| Poll::Ready(stopped.as_mut().poll(cx).is_ready())).await;
         let mut alarm = Alarm { sleep: pin!(tokio::time::sleep(Duration::ZERO)), at: None };
         loop {
             self.settle()?;
-            match self.wait(stopped.as_mut(), &mut alarm).await? {
+            match self.wait(&mut alarm).await? {
                 Wake::Readable => {
                     if self.read().await? == Read::End {
                         return self.half_closed().await;
                     }
                 }
-                Wake::Stop => self.draining = Some(self.context.drain_until()),
+                Wake::Stop(until) => self.draining = Some(until),
                 Wake::Due => {}
             }
             if self.draining.is_some_and(|until| self.is_drained(until)) {
@@ -200,11 +202,10 @@ impl Connection {
     }
 
     /// Waits until the socket can be read, or something may be due.
-    async fn wait(
-        &mut self,
-        stopped: Pin<&mut WaitForCancellationFuture<'_>>,
-        alarm: &mut Alarm<'_>,
-    ) -> Result<Wake, End> {
+    ///
+    /// By hand rather than with a `select!` of futures: one that is made, listed and taken off a list for each event and wait costs more
+    /// than the event.
+    async fn wait(&mut self, alarm: &mut Alarm<'_>) -> Result<Wake, End> {
         let gate = self.context.engine.gate();
         let admitted = gate.admitted();
         // No event tells when a suspended table lets go: the timer that counts the wait looks again.
@@ -216,22 +217,38 @@ impl Connection {
         let before = self.now;
         let under_way = self.next_step();
         let due = self.next_due(stalled);
-        let wake = tokio::select! {
-            biased;
-            () = stopped, if self.draining.is_none() => Wake::Stop,
-            ready = self.stream.readable(), if may_read => {
-                ready.map_err(End::Socket)?;
-                Wake::Readable
-            }
-            () = gate.wait(), if !admitted => Wake::Due,
-            () = self.progress.reached(self.replies.next_ordinal().unwrap_or(0)), if !self.replies.none_waiting() => Wake::Due,
-            () = self.progress.sequenced(under_way.unwrap_or(0)), if under_way.is_some() => Wake::Due,
-            ready = self.stream.writable(), if !self.replies.all_sent() => {
-                ready.map_err(End::Socket)?;
-                Wake::Due
-            }
-            () = alarm.rings(&self.context.clock, due.unwrap_or_default()), if due.is_some() => Wake::Due,
-        };
+        // Only a wake can be the alarm's.
+        let mut is_woken = due.is_some_and(|due| alarm.may_ring(due, before));
+        let wake = {
+            let mut opened = pin!(gate.wait());
+            poll_fn(|cx| {
+                if self.draining.is_none()
+                    && let Some(until) = self.context.drain_until()
+                {
+                    return Poll::Ready(Ok(Wake::Stop(until)));
+                }
+                if may_read && let Poll::Ready(ready) = self.stream.poll_read_ready(cx) {
+                    return Poll::Ready(ready.map(|()| Wake::Readable));
+                }
+                let replies = self.replies.next_ordinal();
+                let is_due = !admitted && opened.as_mut().poll(cx).is_ready()
+                    || replies.is_some_and(|n| self.progress.poll_reached(cx, n).is_ready())
+                    || under_way.is_some_and(|n| self.progress.poll_sequenced(cx, n).is_ready());
+                if is_due {
+                    return Poll::Ready(Ok(Wake::Due));
+                }
+                if !self.replies.all_sent()
+                    && let Poll::Ready(ready) = self.stream.poll_write_ready(cx)
+                {
+                    return Poll::Ready(ready.map(|()| Wake::Due));
+                }
+                let rings = std::mem::replace(&mut is_woken, true)
+                    && due.is_some_and(|due| alarm.poll(cx, &self.context.clock, due).is_ready());
+                if rings { Poll::Ready(Ok(Wake::Due)) } else { Poll::Pending }
+            })
+            .await
+        }
+        .map_err(End::Socket)?;
         self.now = self.context.clock.monotonic();
         if stalled {
             self.count_stall(before);
@@ -445,19 +462,27 @@ impl Connection {
 /// A timer that is set anew only when something is due before it rings: whoever is waited for usually comes long before.
 struct Alarm<'a> {
     sleep: Pin<&'a mut Sleep>,
-    /// When it rings, if it is set.
+    /// When it rings, if it is set: it then wakes the task, also when nobody polls it meanwhile.
     at: Option<Duration>,
 }
 
 impl Alarm<'_> {
-    /// Returns at `due` or before.
-    async fn rings(&mut self, clock: &Clock, due: Duration) {
+    /// False when it is set to wake the task at `due` or before, and had not yet done so at `now`.
+    fn may_ring(&self, due: Duration, now: Duration) -> bool {
+        self.at.is_none_or(|at| due < at || at <= now)
+    }
+
+    /// Ready at `due` or before.
+    fn poll(&mut self, cx: &mut Context<'_>, clock: &Clock, due: Duration) -> Poll<()> {
         if self.at.is_none_or(|at| due < at) {
             self.at = Some(due);
             self.sleep.set(tokio::time::sleep(due.saturating_sub(clock.monotonic())));
         }
-        self.sleep.as_mut().await;
-        self.at = None;
+        let rings = self.sleep.as_mut().poll(cx);
+        if rings.is_ready() {
+            self.at = None;
+        }
+        rings
     }
 }
 
@@ -487,6 +512,7 @@ mod tests {
     use crate::engine::{Engine, EngineConfig};
     use crate::io::sim::SimDisk;
     use tokio::net::TcpListener;
+    use tokio_util::sync::CancellationToken;
 
     #[tokio::test(flavor = "multi_thread")]
     async fn a_reply_is_due_although_rows_behind_its_request_find_no_room() {

@@ -12,6 +12,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Handle;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -29,6 +30,7 @@ pub(super) struct IlpContext {
     precision: Precision,
     drain: Duration,
     drain_until: OnceLock<Duration>,
+    draining: Notify,
 }
 
 impl IlpContext {
@@ -54,6 +56,7 @@ impl IlpContext {
             precision: settings.ilp.precision()?,
             drain: Duration::from_millis(settings.shutdown_deadline_ms / 2),
             drain_until: OnceLock::new(),
+            draining: Notify::new(),
         })
     }
 
@@ -66,9 +69,22 @@ impl IlpContext {
         session
     }
 
-    /// When connections end at the latest, counted from the first that asks.
-    pub(super) fn drain_until(&self) -> Duration {
-        *self.drain_until.get_or_init(|| self.clock.monotonic() + self.drain)
+    /// Tells every connection that the server stops.
+    fn begin_to_drain(&self) {
+        self.drain_until.get_or_init(|| self.clock.monotonic() + self.drain);
+        self.draining.notify_waiters();
+    }
+
+    /// While the server stops: when connections end at the latest.
+    ///
+    /// A look that costs next to nothing, unlike one at the token, whose lock all connections share.
+    pub(super) fn drain_until(&self) -> Option<Duration> {
+        self.drain_until.get().copied()
+    }
+
+    /// Returns once [`IlpContext::drain_until`] says something. Listens from the first poll on.
+    pub(super) async fn stopped(&self) {
+        self.draining.notified().await;
     }
 }
 
@@ -80,21 +96,25 @@ pub(super) async fn serve(
     listener: TcpListener,
     tasks: TaskTracker,
 ) {
-    let stop = context.stop.clone();
     let acceptor = Acceptor {
         name: "line protocol",
         connections_max,
         runtimes,
         on_refused: || metrics::CONNECTIONS_REFUSED.increment(1),
     };
-    let serve = move |stream: TcpStream, peer, stop| {
-        let context = context.clone();
+    let shared = context.clone();
+    let serve = move |stream: TcpStream, peer, _| {
+        let context = shared.clone();
         async move {
             let _open = Open::new();
-            Box::new(Connection::new(context, stream, peer)).serve(stop).await;
+            Box::new(Connection::new(context, stream, peer)).serve().await;
         }
     };
-    acceptor.run(listener, stop, tasks, serve).await;
+    let tell = async {
+        context.stop.cancelled().await;
+        context.begin_to_drain();
+    };
+    tokio::join!(acceptor.run(listener, context.stop.clone(), tasks, serve), tell);
 }
 
 /// Counts a connection for as long as it is open.

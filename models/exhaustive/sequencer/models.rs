@@ -138,8 +138,10 @@ fn serves(is_attended: bool, values: &[u64], wanted: Option<usize>) {
         push();
         inbox.attend(consumer.thread());
     }
-    // No order wakes the consumer before it has taken the values.
-    progress.wait(values.len() as u64);
+    // No order wakes the consumer before it has taken the values. A thread of its own waits: a wake that comes when it has seen enough is
+    // for a thread that then does nothing, where loom would take it for the end of a join.
+    let count = values.len() as u64;
+    thread::spawn(move || progress.wait(count)).join().unwrap();
     inbox.give(Order::Finish);
     consumer.join().unwrap();
 }
