@@ -365,7 +365,8 @@ fn on_commit(registry: Arc<Registry>, apply: Arc<ApplyPool>, sums: Option<Arc<Su
         }
         metrics::ROWS.increment(rows_committed);
         if let Some(sums) = &sums {
-            sums.add(committed.iter().filter_map(|txn| counted(txn, |id| registry.by_id(id))));
+            let tables = committed.chunk_by(|a, b| a.table == b.table);
+            sums.add(tables.filter_map(|txns| counted(txns, |id| registry.by_id(id))));
         }
         // A drop comes last for its table, and its rows before it are counted above by the name it still has.
         for txn in committed.iter().filter(|txn| txn.kind == TxnKind::Drop) {

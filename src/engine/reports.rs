@@ -5,7 +5,7 @@
 use super::open::Shared;
 use crate::hooks::{FlushReport, REPORTS_TABLE, ReportError, ReportRow, ReportSink};
 use crate::schema::{Claim, ClaimError, ColumnDef, Table};
-use crate::sequencer::{Committed, Frame, LogState, Progress, Receipt, Reported};
+use crate::sequencer::{Committed, LogState, Progress, Receipt, Reported};
 use crate::types::{ColumnId, ColumnType, SeqTxn, TableId};
 use crate::wal::{Batch, Lease};
 use std::collections::HashMap;
@@ -121,24 +121,33 @@ impl ReportSink for ReportWriter {
     }
 }
 
-/// What a transaction adds to the next report, if it holds rows.
+/// What transactions of one table add to the next report, if any of them holds rows.
 pub(super) fn counted(
-    txn: &Committed,
+    txns: &[Committed],
     table: impl FnOnce(TableId) -> Option<Arc<Table>>,
 ) -> Option<FlushReport> {
-    let &Frame { rows, bytes, min_time, max_time, .. } = txn.kind.frame()?;
-    let table = table(txn.table)?;
-    Some(FlushReport {
-        table: txn.table,
+    let mut with_rows = txns.iter().filter_map(|txn| Some((txn.seq_txn, txn.kind.frame()?)));
+    let (first_txn, first) = with_rows.next()?;
+    let table = table(txns[0].table)?;
+    let mut report = FlushReport {
+        table: table.id(),
         database: table.def().database.clone(),
         table_name: table.def().name.clone(),
-        rows: u64::from(rows),
-        bytes,
-        min_time,
-        max_time,
-        first_txn: txn.seq_txn,
-        last_txn: txn.seq_txn,
-    })
+        rows: u64::from(first.rows),
+        bytes: first.bytes,
+        min_time: first.min_time,
+        max_time: first.max_time,
+        first_txn,
+        last_txn: first_txn,
+    };
+    for (txn, frame) in with_rows {
+        report.rows += u64::from(frame.rows);
+        report.bytes += frame.bytes;
+        report.min_time = report.min_time.min(frame.min_time);
+        report.max_time = report.max_time.max(frame.max_time);
+        report.last_txn = txn;
+    }
+    Some(report)
 }
 
 /// What an earlier life committed and did not report.

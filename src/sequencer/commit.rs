@@ -92,7 +92,13 @@ impl Committer {
 
     /// Commits as many of `arrived` as go into one record, and at least one.
     pub(super) fn commit_batch(&mut self, arrived: &mut VecDeque<Arrived>) -> Result<(), LogError> {
-        let receipts = take_batch(arrived);
+        let count = batch_len(arrived);
+        let committed = self.commit(&arrived.make_contiguous()[..count]);
+        arrived.drain(..count);
+        committed
+    }
+
+    fn commit(&mut self, receipts: &[Arrived]) -> Result<(), LogError> {
         self.last_batches = [receipts.len(), self.last_batches[0]];
         if self.log.is_full() {
             self.roll()?;
@@ -105,7 +111,7 @@ impl Committer {
             receipts.iter().for_each(|arrived| self.unsynced.add(&arrived.receipt));
         }
         let mut batch = Batch { at: self.shared.clock.wall_nanos(), ..Batch::default() };
-        for arrived in &receipts {
+        for arrived in receipts {
             self.number(&arrived.receipt, &mut batch);
         }
         if !batch.transactions.is_empty() || !batch.reported.is_empty() {
@@ -172,17 +178,17 @@ impl Committer {
         Ok(())
     }
 
-    fn publish(&mut self, receipts: Vec<Arrived>) {
+    fn publish(&mut self, receipts: &[Arrived]) {
         let now = self.monotonic();
         for Arrived { receipt, at } in receipts {
             if self.config.durability == Durability::Async {
                 receipt.progress.publish(receipt.ordinal);
                 self.waiting_since.get_or_insert(now);
-                self.waiting.push((receipt.progress, receipt.ordinal));
+                self.waiting.push((receipt.progress.clone(), receipt.ordinal));
             } else {
                 receipt.progress.commit(receipt.ordinal);
             }
-            metrics::COMMIT_DURATION.record(now.saturating_sub(at).as_secs_f64());
+            metrics::COMMIT_DURATION.record(now.saturating_sub(*at).as_secs_f64());
         }
     }
 
@@ -316,15 +322,13 @@ impl Shared {
     }
 }
 
-fn take_batch(arrived: &mut VecDeque<Arrived>) -> Vec<Arrived> {
-    let mut batch = Vec::with_capacity(arrived.len().min(RECEIPTS_MAX));
+/// How many receipts go into the next record.
+fn batch_len(arrived: &VecDeque<Arrived>) -> usize {
     let mut carried = 0;
-    while batch.len() < RECEIPTS_MAX
-        && carried < CARRIED_MAX
-        && let Some(next) = arrived.pop_front()
-    {
-        carried += next.receipt.carried.as_ref().map_or(0, |bytes| bytes.len());
-        batch.push(next);
-    }
-    batch
+    let fitting = arrived.iter().take(RECEIPTS_MAX).take_while(|arrived| {
+        let fits = carried < CARRIED_MAX;
+        carried += arrived.receipt.carried.as_ref().map_or(0, |bytes| bytes.len());
+        fits
+    });
+    fitting.count()
 }

@@ -2,7 +2,7 @@
 //!
 //! R. K. Treiber, "Systems Programming: Coping with Parallelism" (1986). Nobody ever pops a single node, the drain takes all
 //! of them at once, so the ABA problem of that stack does not exist here: a pusher that is late links to whatever head it
-//! then finds. The drained list is newest first and is reversed, which gives the order of arrival, and with it each
+//! then finds. The drained list is newest first and is turned round, which gives the order of arrival, and with it each
 //! producer's own order.
 //!
 //! Cost: one allocation and, without contention, one compare-and-swap per push; one swap per drain.
@@ -54,17 +54,31 @@ impl<T> Intake<T> {
     /// Appends everything that has been pushed to `into`, in order of arrival. One thread at a time.
     #[allow(unsafe_code, reason = "a linked stack of raw nodes")]
     pub(super) fn drain(&self, into: &mut impl Extend<T>) {
-        let mut node = self.head.swap(ptr::null_mut(), Ordering::AcqRel);
-        let mut values = Vec::new();
-        while !node.is_null() {
+        let newest = self.head.swap(ptr::null_mut(), Ordering::AcqRel);
+        let mut node = turn_round(newest);
+        into.extend(std::iter::from_fn(|| {
+            if node.is_null() {
+                return None;
+            }
             // SAFETY: every pointer in the list came from `Box::into_raw` in `push`; the swap took the whole list out of
             // reach of others, and each node is taken from it once.
             let owned = unsafe { Box::from_raw(node) };
             node = owned.next;
-            values.push(owned.value);
-        }
-        into.extend(values.into_iter().rev());
+            Some(owned.value)
+        }));
     }
+}
+
+/// Turns round a list that nobody else can reach, so that its oldest node is the first.
+#[allow(unsafe_code, reason = "a linked stack of raw nodes")]
+fn turn_round<T>(mut newest: *mut Node<T>) -> *mut Node<T> {
+    let mut oldest = ptr::null_mut();
+    while !newest.is_null() {
+        // SAFETY: a pointer in the list is a node's, and only the caller has the list.
+        let next = unsafe { std::mem::replace(&mut (*newest).next, oldest) };
+        oldest = std::mem::replace(&mut newest, next);
+    }
+    oldest
 }
 
 impl<T> Drop for Intake<T> {

@@ -4,7 +4,8 @@
 //! whole line to its [`Session`], and commits when the socket is dry and no receipt is under way, when the oldest
 //! pending row is `commit.interval_ms` old, and before it waits for anything that only a commit can bring.
 //!
-//! Memory: none while idle but the task itself; else a receive buffer of 16 KiB that doubles while reads fill it.
+//! Memory: the task itself. The receive buffer, of 16 KiB that double while reads fill it, is the thread's: a connection keeps one while it
+//! holds the beginning of a line.
 
 use super::foreign;
 use super::ilp::IlpContext;
@@ -15,6 +16,7 @@ use crate::codec::{Foreign, Greeting};
 use crate::engine::{IngestError, Progress, Session};
 use crate::metrics;
 use bytes::BytesMut;
+use std::cell::Cell;
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
@@ -152,6 +154,9 @@ impl Connection {
         if self.commit_is_due() {
             self.commit()?;
         }
+        if self.shares_buffer() {
+            RECEIVED.set(std::mem::take(&mut self.received));
+        }
         if self.dry && self.is_settled() {
             if self.session.has_writer() && self.silent_for() >= self.context.idle {
                 self.session.release();
@@ -286,11 +291,12 @@ impl Connection {
 
     /// Reads once and takes the lines.
     async fn read(&mut self) -> Result<Read, End> {
-        // An empty buffer begins anew once it has less than a chunk left: whoever sends a line at a time would else have each one put where
-        // memory is cold.
-        if self.received.is_empty()
-            || self.received.capacity() - self.received.len() < self.chunk / 4
-        {
+        if self.shares_buffer() {
+            self.received = RECEIVED.take();
+        }
+        // An empty buffer begins anew.
+        let left = self.received.capacity() - self.received.len();
+        if self.received.is_empty() || left < self.chunk / 4 {
             self.received.reserve(self.chunk);
         }
         let room = self.received.capacity() - self.received.len();
@@ -330,6 +336,11 @@ impl Connection {
             self.now = self.context.clock.monotonic();
         }
         Ok(Read::Bytes)
+    }
+
+    /// True when the buffer of the thread does.
+    fn shares_buffer(&self) -> bool {
+        self.received.is_empty() && self.chunk <= SHARED_BYTES_MAX
     }
 
     /// Waits for a WalWriter when all are lent, and for its segment to be created. A stop waits for those who have one, not for those who wait for one.
@@ -494,6 +505,13 @@ enum Read {
     End,
 }
 
+thread_local! {
+    /// What connections without the beginning of a line receive into: among many that send a line at a time, each one's own would be cold.
+    static RECEIVED: Cell<BytesMut> = Cell::new(BytesMut::new());
+}
+
+/// The largest buffer that a thread keeps for all of its connections; a larger one stays with the connection until it is idle.
+const SHARED_BYTES_MAX: usize = 1 << 20;
 /// Bytes of the first read of a connection, and of the first after it was idle.
 const CHUNK_MIN: usize = 16 << 10;
 /// Bytes after which the task gives way to others.
