@@ -312,8 +312,7 @@ impl Table {
         let column = match self.names.get(name.as_bytes()) {
             Some(&column) => column,
             None => {
-                let key_eq = [name.as_bytes(), b"="].concat();
-                self.columns.push((key_eq.into(), Values::of(&value)));
+                self.columns.push((name.as_bytes().into(), Values::of(&value)));
                 self.names.insert(name.as_bytes().into(), self.columns.len() - 1);
                 self.columns.len() - 1
             }

@@ -79,12 +79,15 @@ impl<'a> Cursor<'a> {
         Some(series)
     }
 
-    /// Steps past `key_eq`, a key as it is spelled on the wire and its `=`, if it comes next.
+    /// Steps past `key`, a key as it is spelled on the wire, and its `=`, if they come next.
     #[inline]
-    pub fn expect_key(&mut self, key_eq: &[u8]) -> bool {
-        let found = self.rest().get(..key_eq.len()).is_some_and(|text| scan::equal(text, key_eq));
+    pub fn expect_key(&mut self, key: &[u8]) -> bool {
+        let found = self
+            .rest()
+            .split_at_checked(key.len())
+            .is_some_and(|(text, behind)| behind.first() == Some(&b'=') && scan::equal(text, key));
         if found {
-            self.at += key_eq.len();
+            self.at += key.len() + 1;
         }
         found
     }

@@ -53,16 +53,15 @@ pub fn encode_line(
     result
 }
 
-/// A field's key as [`encode_line`] spells it, with its `=`: what
+/// A field's key as [`encode_line`] spells it: what
 /// [`Cursor::expect_key`](super::Cursor::expect_key) compares. The plain name will not do, since `a,b=` on the wire is
 /// not the key of the field `a,b`.
 ///
 /// # Errors
 /// The name cannot be said.
 pub fn field_key(name: &str) -> Result<Vec<u8>, EncodeError> {
-    let mut spelled = Vec::with_capacity(name.len() + 1);
+    let mut spelled = Vec::with_capacity(name.len());
     self::name(&mut spelled, name, b",= ")?;
-    spelled.push(b'=');
     Ok(spelled)
 }
 

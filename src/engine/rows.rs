@@ -83,8 +83,9 @@ struct Known {
 
 #[derive(Debug)]
 struct Slot {
-    /// The key and its `=`, as the fast path compares it.
-    key_eq: Box<[u8]>,
+    /// The key as the fast path compares it: the schema's own copy of the name, unless it is spelled otherwise. A copy for each connection
+    /// would be cold.
+    key: Arc<[u8]>,
     ty: ColumnType,
 }
 
@@ -338,7 +339,7 @@ impl TableRows {
         loop {
             let expected = self.order.get(position).copied();
             let slot = match expected {
-                Some(slot) if cursor.expect_key(&self.slots[slot as usize].key_eq) => slot,
+                Some(slot) if cursor.expect_key(&self.slots[slot as usize].key) => slot,
                 _ => {
                     let slot = self.known.get(cursor.key()?)?.slot?;
                     match self.order.get_mut(position) {
@@ -461,8 +462,12 @@ impl TableRows {
             let slot = self.batch.add_column(column.id(), ty);
             assert_eq!(slot, self.slots.len(), "slots are the batch's columns");
             // A name that a key cannot spell came some other way: a newline is in no candidate line.
-            let key_eq = field_key(name).unwrap_or_else(|_| b"\n".to_vec());
-            self.slots.push(Slot { key_eq: key_eq.into(), ty });
+            let spelled = field_key(name).unwrap_or_else(|_| b"\n".to_vec());
+            let key = match spelled == name.as_bytes() {
+                true => column.def.name.clone().into(),
+                false => spelled.into(),
+            };
+            self.slots.push(Slot { key, ty });
             u32::try_from(slot).expect("columns are limited")
         });
         self.known.insert(name.as_bytes().into(), Known { id: column.id(), ty, slot });

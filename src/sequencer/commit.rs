@@ -79,7 +79,7 @@ impl Committer {
         self.shared.clock.monotonic()
     }
 
-    /// Under `sync`: three quarters of the larger of the two batches before, and the time of two syncs.
+    /// Under `sync`: five eighths of the larger of the two batches before, and the time of two syncs.
     ///
     /// Whoever was acknowledged is about to commit again, some sooner than others. A sync for the first few of them makes all others wait
     /// for it, and costs as much as one for many; waiting for all of them would leave the processors idle during the sync. So some
@@ -87,7 +87,7 @@ impl Committer {
     pub(super) fn expected_company(&self) -> Option<(usize, Duration)> {
         let larger = self.last_batches[0].max(self.last_batches[1]);
         let pays = larger >= COMPANY_MIN && self.config.durability == Durability::Sync;
-        pays.then(|| (larger * 3 / 4, (2 * self.log.last_sync()).clamp(PATIENCE.0, PATIENCE.1)))
+        pays.then(|| (larger * 5 / 8, (2 * self.log.last_sync()).clamp(PATIENCE.0, PATIENCE.1)))
     }
 
     /// Commits as many of `arrived` as go into one record, and at least one.

@@ -101,7 +101,7 @@ fn precision_multiplies_and_a_suffix_overrides_it() {
     }
     let mut cursor = parser.cursor(b"m v=1 2");
     assert_eq!(cursor.series(), Some(&b"m"[..]));
-    assert!(cursor.expect_key(b"v="));
+    assert!(cursor.expect_key(b"v"));
     assert_eq!((cursor.float(), cursor.next()), (Some(1.0), Next::Timestamp));
     assert_eq!(cursor.timestamp(), Some(2_000_000_000));
 }
@@ -115,6 +115,12 @@ fn a_key_is_expected_as_it_is_spelled() {
     assert_eq!((spelled.integer(), spelled.next()), (Some(1), Next::End));
     let mut plain = parser.cursor(b"m a,b=c d\\e=1i");
     assert!(plain.series().is_some() && !plain.expect_key(&key));
+    // A longer key, and the beginning of one, are other keys.
+    for line in [&b"m value=1i"[..], b"m val", b"m val "] {
+        let mut other = parser.cursor(line);
+        assert!(other.series().is_some() && !other.expect_key(b"val"));
+        assert!(line != b"m value=1i" || other.expect_key(b"value"), "it has not moved");
+    }
 }
 
 #[test]
