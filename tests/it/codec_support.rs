@@ -69,7 +69,7 @@ pub fn by_cursor(parser: &mut Parser, line: &[u8]) -> Option<Row> {
         let name = known_field(parser, key)?;
         let repeated =
             row.fields.iter().any(|f| f.0 == name) || row.tags.iter().any(|t| t.0 == name);
-        if repeated || !cursor.expect_key(&[key, b"="].concat()) {
+        if repeated || !cursor.expect_key(key) {
             return None;
         }
         let (value, next) = any_value(&mut cursor)?;
