@@ -70,7 +70,9 @@ impl ApplyTable {
                 break;
             }
             match self.step(&mut state, shared) {
-                Ok(Step::Applied) if shared.clock.monotonic() < end => {}
+                // Past the budget for tails a turn ends, so that a flush is asked for before more is applied.
+                Ok(Step::Applied)
+                    if shared.clock.monotonic() < end && !shared.gate.is_over_budget() => {}
                 Ok(_) => break,
                 Err(trouble) => {
                     shared.fail(self, Stage::Apply, trouble);
