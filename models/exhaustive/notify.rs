@@ -1,4 +1,4 @@
-//! `tokio::sync::Notify` as far as watermarks use it, over loom's primitives: a future made before `notify_waiters` is woken by it.
+//! `tokio::sync::Notify` as far as apply uses it, over loom's primitives: a future made before `notify_waiters` is woken by it.
 
 use loom::sync::Mutex;
 use std::future::Future;

@@ -123,7 +123,7 @@ sections! {
         precision: String = "ns".to_owned(),
         /// `skip` a bad line, or `disconnect` who sent it.
         on_error: OnError = OnError::Skip,
-        /// Largest receive buffer of a connection. It starts at 16 KiB, and an idle connection has none.
+        /// Largest receive buffer of a connection. Up to 16 KiB are its thread's, which all connections there use in turn; an idle connection has none.
         buffer_bytes_max: usize = 256 << 10,
         /// A connection that has been silent for this long gives its WAL writer back.
         idle_ms: u64 = 10_000,

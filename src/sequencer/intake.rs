@@ -55,7 +55,8 @@ impl<T> Intake<T> {
     #[allow(unsafe_code, reason = "a linked stack of raw nodes")]
     pub(super) fn drain(&self, into: &mut impl Extend<T>) {
         let newest = self.head.swap(ptr::null_mut(), Ordering::AcqRel);
-        let mut node = turn_round(newest);
+        // SAFETY: the swap took the whole list out of reach of others.
+        let mut node = unsafe { turn_round(newest) };
         into.extend(std::iter::from_fn(|| {
             if node.is_null() {
                 return None;
@@ -69,9 +70,12 @@ impl<T> Intake<T> {
     }
 }
 
-/// Turns round a list that nobody else can reach, so that its oldest node is the first.
+/// Turns a list round, so that its oldest node is the first.
+///
+/// # Safety
+/// The nodes come from [`Intake::push`], and nobody else can reach them.
 #[allow(unsafe_code, reason = "a linked stack of raw nodes")]
-fn turn_round<T>(mut newest: *mut Node<T>) -> *mut Node<T> {
+unsafe fn turn_round<T>(mut newest: *mut Node<T>) -> *mut Node<T> {
     let mut oldest = ptr::null_mut();
     while !newest.is_null() {
         // SAFETY: a pointer in the list is a node's, and only the caller has the list.

@@ -4,8 +4,8 @@
 //! whole line to its [`Session`], and commits when the socket is dry and no receipt is under way, when the oldest
 //! pending row is `commit.interval_ms` old, and before it waits for anything that only a commit can bring.
 //!
-//! Memory: the task itself. The receive buffer, of 16 KiB that double while reads fill it, is the thread's: a connection keeps one while it
-//! holds the beginning of a line.
+//! Memory: the task itself. The receive buffer of 16 KiB is the thread's. A connection has one of its own while it holds the beginning of a
+//! line, and once reads or a line filled that, until it is idle: it doubles while they do.
 
 use super::foreign;
 use super::ilp::IlpContext;
@@ -154,9 +154,6 @@ impl Connection {
         if self.commit_is_due() {
             self.commit()?;
         }
-        if self.shares_buffer() {
-            RECEIVED.set(std::mem::take(&mut self.received));
-        }
         if self.dry && self.is_settled() {
             if self.session.has_writer() && self.silent_for() >= self.context.idle {
                 self.session.release();
@@ -294,9 +291,25 @@ impl Connection {
         if self.shares_buffer() {
             self.received = RECEIVED.take();
         }
-        // An empty buffer begins anew.
-        let left = self.received.capacity() - self.received.len();
-        if self.received.is_empty() || left < self.chunk / 4 {
+        let read = self.receive().await?;
+        if self.shares_buffer() {
+            RECEIVED.set(std::mem::take(&mut self.received));
+        }
+        // A sender that is always ahead of us must not keep its thread from the other connections.
+        if self.turn >= TURN_BYTES {
+            self.turn = 0;
+            tokio::task::yield_now().await;
+            self.now = self.context.clock.monotonic();
+        }
+        Ok(read)
+    }
+
+    async fn receive(&mut self) -> Result<Read, End> {
+        if self.received.is_empty() {
+            // It begins anew: whoever sends a line at a time would else have each one put where memory is cold.
+            self.received.reserve(self.chunk);
+        } else if self.received.capacity() - self.received.len() < self.chunk / 4 {
+            self.grow_chunk();
             self.received.reserve(self.chunk);
         }
         let room = self.received.capacity() - self.received.len();
@@ -315,7 +328,7 @@ impl Connection {
         self.last_byte = self.now;
         metrics::RECEIVED_BYTES.increment(len as u64);
         if len == room {
-            self.chunk = (self.chunk * 2).min(self.context.buffer_bytes_max);
+            self.grow_chunk();
         }
         if self.session.position() == (0, 0) {
             match Greeting::of(&self.received) {
@@ -328,19 +341,17 @@ impl Connection {
             self.borrow_writer().await?;
         }
         self.ingest()?;
-        // A sender that is always ahead of us must not keep its thread from the other connections.
         self.turn += len;
-        if self.turn >= TURN_BYTES {
-            self.turn = 0;
-            tokio::task::yield_now().await;
-            self.now = self.context.clock.monotonic();
-        }
         Ok(Read::Bytes)
     }
 
-    /// True when the buffer of the thread does.
+    /// True when the buffer of the thread does. Whoever needs a larger one has its own.
     fn shares_buffer(&self) -> bool {
-        self.received.is_empty() && self.chunk <= SHARED_BYTES_MAX
+        self.received.is_empty() && self.chunk == CHUNK_MIN
+    }
+
+    fn grow_chunk(&mut self) {
+        self.chunk = (self.chunk * 2).min(self.context.buffer_bytes_max);
     }
 
     /// Waits for a WalWriter when all are lent, and for its segment to be created. A stop waits for those who have one, not for those who wait for one.
@@ -490,7 +501,8 @@ impl Alarm<'_> {
             self.sleep.set(tokio::time::sleep(due.saturating_sub(clock.monotonic())));
         }
         let rings = self.sleep.as_mut().poll(cx);
-        if rings.is_ready() {
+        // A task that has had its share is not listened to by a timer.
+        if rings.is_ready() || !tokio::task::coop::has_budget_remaining() {
             self.at = None;
         }
         rings
@@ -510,8 +522,6 @@ thread_local! {
     static RECEIVED: Cell<BytesMut> = Cell::new(BytesMut::new());
 }
 
-/// The largest buffer that a thread keeps for all of its connections; a larger one stays with the connection until it is idle.
-const SHARED_BYTES_MAX: usize = 1 << 20;
 /// Bytes of the first read of a connection, and of the first after it was idle.
 const CHUNK_MIN: usize = 16 << 10;
 /// Bytes after which the task gives way to others.
