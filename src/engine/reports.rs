@@ -5,7 +5,7 @@
 use super::open::Shared;
 use crate::hooks::{FlushReport, REPORTS_TABLE, ReportError, ReportRow, ReportSink};
 use crate::schema::{Claim, ClaimError, ColumnDef, Table};
-use crate::sequencer::{Committed, LogState, Progress, Receipt, Reported};
+use crate::sequencer::{Committed, Frame, LogState, Progress, Receipt, Reported};
 use crate::types::{ColumnId, ColumnType, SeqTxn, TableId};
 use crate::wal::{Batch, Lease};
 use std::collections::HashMap;
@@ -140,12 +140,8 @@ pub(super) fn counted(
         first_txn,
         last_txn: first_txn,
     };
-    for (txn, frame) in with_rows {
-        report.rows += u64::from(frame.rows);
-        report.bytes += frame.bytes;
-        report.min_time = report.min_time.min(frame.min_time);
-        report.max_time = report.max_time.max(frame.max_time);
-        report.last_txn = txn;
+    for (txn, &Frame { rows, bytes, min_time, max_time, .. }) in with_rows {
+        report.add(u64::from(rows), bytes, (min_time, max_time), (txn, txn));
     }
     Some(report)
 }

@@ -28,6 +28,24 @@ pub struct FlushReport {
     pub last_txn: SeqTxn,
 }
 
+impl FlushReport {
+    /// Counts rows of further transactions: how many, their bytes, the earliest and the latest of them, the first and the last transaction.
+    pub fn add(
+        &mut self,
+        rows: u64,
+        bytes: u64,
+        (min_time, max_time): (i64, i64),
+        (first_txn, last_txn): (SeqTxn, SeqTxn),
+    ) {
+        self.rows += rows;
+        self.bytes += bytes;
+        self.min_time = self.min_time.min(min_time);
+        self.max_time = self.max_time.max(max_time);
+        self.first_txn = self.first_txn.min(first_txn);
+        self.last_txn = self.last_txn.max(last_txn);
+    }
+}
+
 /// A row of `write_reports`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ReportRow {
@@ -74,13 +92,8 @@ fn merge(sums: &mut HashMap<TableId, FlushReport>, report: FlushReport) {
             entry.insert(report);
         }
         Entry::Occupied(mut entry) => {
-            let sum = entry.get_mut();
-            sum.rows += report.rows;
-            sum.bytes += report.bytes;
-            sum.min_time = sum.min_time.min(report.min_time);
-            sum.max_time = sum.max_time.max(report.max_time);
-            sum.first_txn = sum.first_txn.min(report.first_txn);
-            sum.last_txn = sum.last_txn.max(report.last_txn);
+            let FlushReport { rows, bytes, min_time, max_time, first_txn, last_txn, .. } = report;
+            entry.get_mut().add(rows, bytes, (min_time, max_time), (first_txn, last_txn));
         }
     }
 }
