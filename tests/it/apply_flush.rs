@@ -96,6 +96,29 @@ fn the_gate_closes_past_the_budget_and_opens_after_the_flush() {
 }
 
 #[test]
+fn a_turn_ends_past_the_budget_so_that_a_flush_comes_before_more_is_applied() {
+    /// Transactions that apply takes at once.
+    const CHUNK: i64 = 4096;
+    let mut lab = Lab::new(ApplyConfig { memory_budget: 16 << 10, ..quiet() });
+    let table = lab.create(1);
+    lab.applied(table);
+    for n in 0..2 * CHUNK + 1 {
+        lab.write_without_notice(table, n);
+    }
+    // The clock stands still, so that no turn's time is ever up.
+    lab.pool().tick();
+    lab.applied(table);
+    let snapshot = lab.flush(table);
+    check_whole(&snapshot);
+    let txns = snapshot
+        .parts
+        .iter()
+        .map(|part| part.meta().id.last_txn.0 - part.meta().id.first_txn.0 + 1);
+    let txns: Vec<u64> = txns.collect();
+    assert!(txns.iter().all(|txns| *txns <= CHUNK as u64), "{txns:?}");
+}
+
+#[test]
 fn what_is_committed_and_not_applied_closes_the_gate_too() {
     let mut lab = Lab::new(ApplyConfig { unapplied_bytes: 100, ..quiet() });
     let table = lab.create(1);
