@@ -45,11 +45,6 @@ impl Progress {
         self.poll_until(context, || self.committed() >= ordinal)
     }
 
-    /// Returns once `ordinal` has its transaction numbers.
-    pub async fn sequenced(&self, ordinal: u64) {
-        poll_fn(|context| self.poll_sequenced(context, ordinal)).await;
-    }
-
     /// Ready once `ordinal` has its transaction numbers.
     pub fn poll_sequenced(&self, context: &Context<'_>, ordinal: u64) -> Poll<()> {
         self.poll_until(context, || self.published() >= ordinal)

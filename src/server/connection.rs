@@ -321,7 +321,7 @@ impl Connection {
             Poll::Ready(Err(e)) => return Err(End::Socket(e)),
             Poll::Pending => {
                 self.dry = true;
-                return Ok(Read::Dry);
+                return Ok(Read::Open);
             }
         };
         self.dry = len < room;
@@ -333,7 +333,7 @@ impl Connection {
         if self.session.position() == (0, 0) {
             match Greeting::of(&self.received) {
                 Greeting::Foreign(spoken) => return Err(End::Foreign(spoken)),
-                Greeting::Unknown => return Ok(Read::Bytes),
+                Greeting::Unknown => return Ok(Read::Open),
                 Greeting::Lines => {}
             }
         }
@@ -342,7 +342,7 @@ impl Connection {
         }
         self.ingest()?;
         self.turn += len;
-        Ok(Read::Bytes)
+        Ok(Read::Open)
     }
 
     /// True when the buffer of the thread does. Whoever needs a larger one has its own.
@@ -509,11 +509,12 @@ impl Alarm<'_> {
     }
 }
 
-/// What a read brought.
+/// What a read left of the stream.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Read {
-    Bytes,
-    Dry,
+    /// More may come.
+    Open,
+    /// The client half-closed.
     End,
 }
 

@@ -123,7 +123,7 @@ fn async_publishes_at_once_and_commits_when_the_interval_is_over() {
     receipt.definitions = vec![create(1)];
     sequencer.push(receipt);
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
-    runtime.block_on(producer.progress.sequenced(1));
+    runtime.block_on(std::future::poll_fn(|cx| producer.progress.poll_sequenced(cx, 1)));
     assert_eq!(producer.progress.committed(), 0, "the clock stands still");
     bed.clock.advance(config.async_interval);
     producer.progress.wait(1);
