@@ -202,6 +202,14 @@ impl RowBuilder {
         self.rows.series.clear();
     }
 
+    /// Forgets all tables, and with them the memory of their rows. Batches must be empty.
+    pub fn forget_tables(&mut self) {
+        assert_eq!(self.rows.pending, 0, "rows are forgotten after their commit only");
+        self.rows.series = SeriesCache::new();
+        self.rows.tables = Vec::new();
+        self.rows.by_name = HashMap::default();
+    }
+
     /// Forgets tables that were dropped, and what holds no more of those that were renamed or whose columns were changed.
     /// Batches must be empty.
     pub fn forget_changed(&mut self) {

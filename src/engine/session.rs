@@ -151,6 +151,11 @@ impl Session {
         self.writer.is_some()
     }
 
+    /// True when the session holds a WalWriter that somebody else waits for, and may give it back.
+    pub fn may_pass_on(&self) -> bool {
+        self.writer.is_some() && !self.has_pending() && self.shared.writers.is_awaited()
+    }
+
     /// True when [`Session::ready`] has nothing to do.
     pub fn is_ready(&self) -> bool {
         self.writer.as_ref().is_some_and(|writer| writer.has_segment())
@@ -173,7 +178,7 @@ impl Session {
         }
     }
 
-    /// Gives the WalWriter back, so that an idle connection holds none.
+    /// Gives the WalWriter back, and the memory of rows: an idle connection holds neither.
     ///
     /// # Panics
     /// With pending rows: they must have been committed.
@@ -181,7 +186,7 @@ impl Session {
         if self.writer.take().is_some() {
             metrics::WAL_WRITERS.decrement(1.0);
             // The next writer numbers series anew.
-            self.rows.forget_series();
+            self.rows.forget_tables();
             self.acks.shrink_to_fit();
         }
     }
@@ -320,6 +325,11 @@ impl Session {
     /// Receipts pushed and not yet durable.
     pub fn in_flight(&self) -> u64 {
         self.ordinal - self.progress.committed()
+    }
+
+    /// Receipts pushed and not yet numbered.
+    pub fn under_way(&self) -> u64 {
+        self.ordinal - self.progress.published()
     }
 
     /// The last ordinal given out.
@@ -542,3 +552,28 @@ fn too_long(total: u64, in_string: bool) -> LineError {
 
 /// Bytes of an over-long line that are kept to show it by.
 const EXCERPT_BYTES: usize = 128;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Clock;
+    use crate::engine::{DEFAULT_DATABASE, Engine, EngineConfig};
+    use crate::io::sim::SimDisk;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_session_that_gave_its_writer_back_holds_no_memory_of_rows() {
+        let disk = SimDisk::new(1);
+        let engine = Engine::open(EngineConfig::new("/data"), disk.fs(), Clock::real()).unwrap();
+        let origin = Origin { peer: "test".into(), precision: Precision::Nanosecond };
+        let mut session = engine.session(DEFAULT_DATABASE.into(), origin);
+        for n in 0..2 {
+            session.ready().await;
+            session.ingest(&mut BytesMut::from(&b"a v=1i\nb v=2i\n"[..])).unwrap();
+            assert_eq!(session.commit().unwrap(), n + 1);
+            assert_eq!(session.rows.batches().count(), 2);
+            session.release();
+            assert_eq!(session.rows.batches().count(), 0);
+        }
+        session.progress().reached(2).await;
+    }
+}

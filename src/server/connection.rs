@@ -147,17 +147,18 @@ impl Connection {
         }
     }
 
-    /// Does what is due: replies whose commits are durable, a commit, the return of an idle writer.
+    /// Does what is due: replies whose commits are durable, a commit, the return of a writer that is idle or that somebody waits for.
     fn settle(&mut self) -> Result<(), End> {
         self.replies.settle(self.progress.committed());
         self.replies.send(&self.stream).map_err(End::Socket)?;
         if self.commit_is_due() {
             self.commit()?;
         }
+        let is_idle = !self.session.has_pending() && self.silent_for() >= self.context.idle;
+        if is_idle || self.session.may_pass_on() {
+            self.session.release();
+        }
         if self.dry && self.is_settled() {
-            if self.session.has_writer() && self.silent_for() >= self.context.idle {
-                self.session.release();
-            }
             // Whoever commits a line at a time would get the same buffers again and again.
             if !self.session.has_writer() && self.received.is_empty() {
                 self.received = BytesMut::new();
@@ -211,7 +212,8 @@ impl Connection {
         let gate = self.context.engine.gate();
         let admitted = gate.admitted();
         // No event tells when a suspended table lets go: the timer that counts the wait looks again.
-        let stalled = self.full_disk.is_some() || !admitted || self.session.is_held_up();
+        let held_up = self.is_behind() || self.session.is_held_up();
+        let stalled = self.full_disk.is_some() || !admitted || held_up;
         let may_read = !stalled && self.replies.has_room();
         if stalled {
             self.now = self.context.clock.monotonic();
@@ -258,9 +260,17 @@ impl Connection {
         Ok(wake)
     }
 
-    /// The receipt whose numbering lets pending rows go.
+    /// True when so many receipts wait for the sequencer that no more may come.
+    fn is_behind(&self) -> bool {
+        self.session.under_way() >= UNDER_WAY_MAX
+    }
+
+    /// The receipt whose numbering lets pending rows go, or lets the connection be read again.
     fn next_step(&self) -> Option<u64> {
         let ordinal = self.session.ordinal();
+        if self.is_behind() {
+            return Some(ordinal + 1 - UNDER_WAY_MAX);
+        }
         (self.session.has_pending() && self.progress.published() < ordinal).then_some(ordinal)
     }
 
@@ -268,8 +278,8 @@ impl Connection {
     fn next_due(&self, stalled: bool) -> Option<Duration> {
         let commit = self.session.pending_since().map(|since| since + self.context.commit_interval);
         let is_settled = self.is_settled();
-        let idle =
-            (self.session.has_writer() && is_settled).then_some(self.last_byte + self.context.idle);
+        let is_idle = self.session.has_writer() && !self.session.has_pending();
+        let idle = is_idle.then_some(self.last_byte + self.context.idle);
         let quiet = self.draining.map(|until| match is_settled {
             true => until.min(self.last_byte + QUIET),
             false => until,
@@ -281,9 +291,7 @@ impl Connection {
     }
 
     fn count_stall(&mut self, since: Duration) {
-        self.stalled += self.now.saturating_sub(since);
-        metrics::BACKPRESSURE_SECONDS.increment(self.stalled.as_secs());
-        self.stalled -= Duration::from_secs(self.stalled.as_secs());
+        count_stall(&mut self.stalled, self.now.saturating_sub(since));
     }
 
     /// Reads once and takes the lines.
@@ -356,15 +364,22 @@ impl Connection {
 
     /// Waits for a WalWriter when all are lent, and for its segment to be created. A stop waits for those who have one, not for those who wait for one.
     async fn borrow_writer(&mut self) -> Result<(), End> {
-        let before = self.now;
-        let borrowed = tokio::select! {
-            // One that is free is taken during a stop, too.
-            biased;
-            () = self.session.ready() => Ok(()),
-            () = self.context.stop.cancelled() => Err(End::Reset("the server stops")),
+        let clock = &self.context.clock;
+        let mut ready = pin!(self.session.ready());
+        let borrowed = loop {
+            let borrowed = tokio::select! {
+                // One that is free is taken during a stop, too.
+                biased;
+                () = ready.as_mut() => Some(Ok(())),
+                () = self.context.stop.cancelled() => Some(Err(End::Reset("the server stops"))),
+                () = tokio::time::sleep(STALL_STEP) => None,
+            };
+            let before = std::mem::replace(&mut self.now, clock.monotonic());
+            count_stall(&mut self.stalled, self.now.saturating_sub(before));
+            if let Some(borrowed) = borrowed {
+                break borrowed;
+            }
         };
-        self.now = self.context.clock.monotonic();
-        self.count_stall(before);
         // The client was not silent meanwhile; it was not read.
         self.last_byte = self.now;
         borrowed
@@ -399,6 +414,7 @@ impl Connection {
             }
         };
         self.finish_commits().await?;
+        self.session.release();
         self.replies.send_all(&self.stream).await.map_err(End::Socket)?;
         if clean { Ok(()) } else { Err(End::Reset("the last line has no newline")) }
     }
@@ -458,8 +474,12 @@ impl Connection {
             End::Wal(error) => {
                 tracing::error!(%peer, %error, "connection ends: its rows cannot be written to the WAL");
                 if self.replies.fail("wal_failed") {
-                    // A FIN after an `err` promises nothing, and lets the reply arrive.
-                    end_with_fin(&self.stream).and_then(|()| self.replies.send(&self.stream))
+                    let sent = self.replies.send(&self.stream);
+                    // A FIN after an `err` promises nothing, and lets the reply arrive. Where the `err` is stuck, there is none.
+                    match sent.is_ok() && self.replies.all_sent() {
+                        true => end_with_fin(&self.stream),
+                        false => sent.inspect(|()| metrics::CONNECTIONS_RESET.increment(1)),
+                    }
                 } else {
                     metrics::CONNECTIONS_RESET.increment(1);
                     Ok(())
@@ -479,6 +499,13 @@ impl Connection {
             tracing::debug!(%peer, %error, "connection lost");
         }
     }
+}
+
+/// Adds time spent not reading to what is not counted yet, and counts whole seconds of it.
+fn count_stall(stalled: &mut Duration, time: Duration) {
+    *stalled += time;
+    metrics::BACKPRESSURE_SECONDS.increment(stalled.as_secs());
+    *stalled -= Duration::from_secs(stalled.as_secs());
 }
 
 /// A timer that is set anew only when something is due before it rings: whoever is waited for usually comes long before.
@@ -527,6 +554,8 @@ thread_local! {
 const CHUNK_MIN: usize = 16 << 10;
 /// Bytes after which the task gives way to others.
 const TURN_BYTES: usize = 256 << 10;
+/// Receipts without numbers with which a connection is not read on: each holds what the log is to carry.
+const UNDER_WAY_MAX: u64 = 32;
 /// A client that sends nothing for this long pauses, as far as a stopping server is concerned.
 const QUIET: Duration = Duration::from_millis(200);
 const RETRY_MIN: Duration = Duration::from_millis(10);
@@ -538,26 +567,36 @@ const STALL_STEP: Duration = Duration::from_secs(1);
 mod tests {
     use super::*;
     use crate::config::Settings;
-    use crate::engine::{Engine, EngineConfig};
-    use crate::io::sim::SimDisk;
+    use crate::engine::{AckRequest, Engine, EngineConfig, ReplyCounts};
+    use crate::io::sim::{Fault, FaultKind, SimDisk};
+    use socket2::SockRef;
+    use std::path::Path;
+    use tokio::io::AsyncWriteExt;
     use tokio::net::TcpListener;
     use tokio_util::sync::CancellationToken;
 
-    #[tokio::test(flavor = "multi_thread")]
-    async fn a_reply_is_due_although_rows_behind_its_request_find_no_room() {
-        let (disk, clock) = (SimDisk::new(1), Clock::real());
+    /// A connection to an engine over `disk`, with a writer, and its client.
+    async fn connected(disk: &SimDisk, commit_rows: usize) -> (Connection, TcpStream) {
+        let clock = Clock::real();
         let mut config = EngineConfig::new("/data");
-        config.commit.rows = 2;
+        config.commit.rows = commit_rows;
         let engine = Engine::open(config, disk.fs(), clock.clone()).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        SockRef::from(&listener).set_linger(Some(Duration::ZERO)).unwrap();
         let addr = listener.local_addr().unwrap();
-        let _client = TcpStream::connect(addr).await.unwrap();
+        let client = TcpStream::connect(addr).await.unwrap();
         let (stream, peer) = listener.accept().await.unwrap();
         let (settings, stop) = (Settings::default(), CancellationToken::new());
         let context = IlpContext::new(&settings, engine, clock, stop, addr).unwrap();
         let mut connection = Connection::new(Arc::new(context), stream, peer);
-
         connection.session.ready().await;
+        (connection, client)
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_reply_is_due_although_rows_behind_its_request_find_no_room() {
+        let disk = SimDisk::new(1);
+        let (mut connection, _client) = connected(&disk, 2).await;
         disk.set_capacity(0);
         // The first row fits into what the segment has reserved, the others do not.
         let text = "x".repeat(40 << 10);
@@ -567,5 +606,43 @@ mod tests {
         assert!(connection.full_disk.is_some() && connection.received.is_empty());
         assert_eq!(connection.replies.next_ordinal(), Some(1));
         disk.set_capacity(u64::MAX);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_connection_is_not_read_while_the_sequencer_is_behind() {
+        let disk = SimDisk::new(1);
+        let (mut connection, mut client) = connected(&disk, 1000).await;
+        disk.plan(&[Fault { kind: FaultKind::Io, nth: 1, persistent: true }]);
+        for n in 0..=UNDER_WAY_MAX {
+            connection.received = BytesMut::from(format!("t v=1i {n}\n# ack a\n").as_str());
+            connection.ingest().unwrap();
+        }
+        client.write_all(b"t v=2i 1\n").await.unwrap();
+        let mut alarm = Alarm { sleep: pin!(tokio::time::sleep(Duration::ZERO)), at: None };
+        let early = Duration::from_millis(100);
+        let early = tokio::time::timeout(early, connection.wait(&mut alarm)).await;
+        assert!(!matches!(early, Ok(Ok(Wake::Readable))));
+        disk.heal();
+        while !matches!(connection.wait(&mut alarm).await, Ok(Wake::Readable)) {
+            connection.settle().unwrap();
+        }
+        assert!(connection.session.under_way() < UNDER_WAY_MAX);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_failed_reply_that_does_not_fit_into_the_socket_ends_with_a_reset() {
+        let disk = SimDisk::new(1);
+        let (mut connection, mut client) = connected(&disk, 1000).await;
+        SockRef::from(&connection.stream).set_send_buffer_size(4096).unwrap();
+        SockRef::from(&client).set_recv_buffer_size(4096).unwrap();
+        let counts = ReplyCounts::default;
+        let token = "x".repeat(1 << 20);
+        connection.replies.expect([AckRequest { token, ordinal: 1, counts: counts() }]);
+        connection.replies.settle(1);
+        connection.replies.expect([AckRequest { token: "y".into(), ordinal: 2, counts: counts() }]);
+        let error = disk.fs().open(Path::new("/data/none")).unwrap_err();
+        Box::new(connection).close(End::Wal(IngestError::Wal(error.into()))).await;
+        let end = client.read_to_end(&mut Vec::new()).await;
+        assert_eq!(end.map_err(|error| error.kind()), Err(io::ErrorKind::ConnectionReset));
     }
 }

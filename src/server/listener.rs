@@ -1,7 +1,7 @@
 //! Binding an address, and accepting from it up to a limit.
 
 use super::StartError;
-use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use std::future::Future;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -45,6 +45,10 @@ impl Bound {
             if close == Close::Reset {
                 socket.set_linger(Some(Duration::ZERO))?;
             }
+            let probes = TcpKeepalive::new().with_time(QUIET).with_interval(PROBES);
+            socket.set_tcp_keepalive(&probes)?;
+            #[cfg(target_os = "linux")]
+            socket.set_tcp_user_timeout(Some(DEAF))?;
             socket.set_nonblocking(true)?;
             socket.bind(&first.into())?;
             Ok(socket)
@@ -69,6 +73,14 @@ impl Bound {
 pub(super) fn end_with_fin(stream: &TcpStream) -> io::Result<()> {
     SockRef::from(stream).set_linger(None)
 }
+
+/// A connection that is quiet for this long is asked whether its peer is still there. Hosts that lose power and tables of addresses that forget
+/// say nothing, and would keep connections from others.
+const QUIET: Duration = Duration::from_secs(60);
+/// Asked again so often.
+const PROBES: Duration = Duration::from_secs(15);
+/// A peer that neither answers nor takes what it is sent for this long is gone, or as good as gone. Accepted sockets inherit both.
+const DEAF: Duration = Duration::from_secs(120);
 
 /// What a listener serves, and how much of it.
 pub(super) struct Acceptor {
@@ -181,3 +193,23 @@ fn is_of_one_peer(error: &io::Error) -> bool {
 const BACKLOG: i32 = 4096;
 const PAUSE_MIN: Duration = Duration::from_millis(10);
 const PAUSE_MAX: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn accepted_sockets_end_with_a_reset_and_notice_that_their_peer_is_gone() {
+        let bound = Bound::new("ilp.addr", "127.0.0.1:0", Close::Reset).unwrap();
+        let listener = bound.listen().unwrap();
+        let addr = listener.local_addr().unwrap();
+        let (client, accepted) = tokio::join!(TcpStream::connect(addr), listener.accept());
+        let (_client, (stream, _)) = (client.unwrap(), accepted.unwrap());
+        let socket = SockRef::from(&stream);
+        assert_eq!(socket.linger().unwrap(), Some(Duration::ZERO));
+        assert!(socket.keepalive().unwrap());
+        assert_eq!(socket.tcp_keepalive_time().unwrap(), QUIET);
+        #[cfg(target_os = "linux")]
+        assert_eq!(socket.tcp_user_timeout().unwrap(), Some(DEAF));
+    }
+}

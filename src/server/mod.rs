@@ -11,8 +11,8 @@
 //!
 //! # Reading and not reading
 //!
-//! A connection is not read while its WAL has no room, while the memory gate is closed, while all writers are lent, or while
-//! too many of its replies are outstanding. TCP carries that to the client; nothing is dropped. A bad line costs itself only.
+//! A connection is not read while its WAL has no room, while the memory gate is closed, while all writers are lent, while the
+//! sequencer has too many of its commits before it, or while too many of its replies are outstanding. TCP carries that to the client; nothing is dropped. A bad line costs itself only.
 //!
 //! Each line-protocol connection stays on one of the event loops; HTTP, and whoever accepts, share the threads of the process's runtime.
 //!

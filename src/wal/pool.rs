@@ -11,6 +11,7 @@ use crate::io::Fs;
 use crate::types::{SegmentId, WriterId};
 use std::ops::{Deref, DerefMut};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -28,6 +29,8 @@ struct Shared {
     epoch: u64,
     ledger: Ledger,
     permits: Arc<Semaphore>,
+    /// Those who wait for a permit.
+    waiting: AtomicUsize,
     idle: Mutex<Idle>,
 }
 
@@ -62,13 +65,33 @@ impl WriterPool {
         let permits = Arc::new(Semaphore::new(config.writers_max));
         let idle = Mutex::new(Idle { writers: Vec::new(), next: first_writer });
         let config = Arc::new(config);
-        WriterPool(Arc::new(Shared { config, fs, wal_dir, uuid, epoch, ledger, permits, idle }))
+        let waiting = AtomicUsize::new(0);
+        WriterPool(Arc::new(Shared {
+            config,
+            fs,
+            wal_dir,
+            uuid,
+            epoch,
+            ledger,
+            permits,
+            waiting,
+            idle,
+        }))
     }
 
-    /// Borrows a writer; waits while all are lent.
+    /// Borrows a writer; waits while all are lent, and is served in turn.
     pub async fn borrow(&self) -> Lease {
+        if let Some(lease) = self.try_borrow() {
+            return lease;
+        }
+        let _waiting = Waiting::new(&self.0.waiting);
         let permit = self.0.permits.clone().acquire_owned().await;
         self.lend(permit.expect("the pool never closes its semaphore"))
+    }
+
+    /// True while somebody waits for a writer: whoever can do without one for a moment should give it back.
+    pub fn is_awaited(&self) -> bool {
+        self.0.waiting.load(Ordering::Relaxed) > 0
     }
 
     /// Borrows a writer unless all are lent.
@@ -152,6 +175,22 @@ impl WriterPool {
             )
         });
         Lease { writer: Some(writer), pool: shared.clone(), _permit: permit }
+    }
+}
+
+/// Counts somebody who waits, also when the wait is given up.
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl Waiting<'_> {
+    fn new(count: &AtomicUsize) -> Waiting<'_> {
+        count.fetch_add(1, Ordering::Relaxed);
+        Waiting(count)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -4,6 +4,8 @@ use crate::server_support::{Running, reply, rows, wait_until};
 use rustix::process::Signal;
 use std::io::{ErrorKind, Read, Write};
 use std::net::Shutdown;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 use tempfile::tempdir;
 
 #[test]
@@ -200,4 +202,45 @@ fn a_writer_goes_back_when_its_connection_is_silent() {
     wait_until("the writer to be back", || server.metric("headwater_wal_writers") == 0.0);
     first.write_all(b"m v=2 2\n# ack b\n").unwrap();
     assert_eq!(reply(&mut first), "ok b lines=1 rejected=0\n");
+}
+
+#[test]
+fn writers_go_round_when_more_connections_than_writers_never_fall_silent() {
+    let dir = tempdir().unwrap();
+    let config = dir.path().join("hw.toml");
+    std::fs::write(&config, "[wal]\nwriters_max = 2\n[ilp]\nidle_ms = 600000\n").unwrap();
+    let server = Running::start(&dir.path().join("data"), &["--config", config.to_str().unwrap()]);
+    let is_done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let keep_on = |lines: String, pause: Duration| {
+            let mut stream = server.connect();
+            let is_done = &is_done;
+            scope.spawn(move || {
+                while !is_done.load(Ordering::Relaxed) {
+                    stream.write_all(lines.as_bytes()).unwrap();
+                    std::thread::sleep(pause);
+                }
+            });
+        };
+        keep_on("slow v=1\n".to_owned(), Duration::from_millis(5));
+        keep_on("fast v=1\n".repeat(100), Duration::ZERO);
+        wait_until("both writers to be lent", || server.metric("headwater_wal_writers") == 2.0);
+        let mut others: Vec<_> = (0..4).map(|_| server.connect()).collect();
+        let _done = SetOnDrop(&is_done);
+        for _ in 0..3 {
+            for other in &mut others {
+                other.write_all(b"other v=1\n# ack a\n").unwrap();
+                assert_eq!(reply(other), "ok a lines=1 rejected=0\n");
+            }
+        }
+    });
+}
+
+/// Lets threads end also when what they are there for fails.
+struct SetOnDrop<'a>(&'a AtomicBool);
+
+impl Drop for SetOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
