@@ -39,6 +39,10 @@ pub(super) struct Housekeeper {
 }
 
 impl Housekeeper {
+    pub(super) fn is_simulated(&self) -> bool {
+        self.shared.fs.is_simulated()
+    }
+
     pub(super) fn new(
         shared: Arc<Shared>,
         inherited: BTreeSet<(WriterId, SegmentId)>,

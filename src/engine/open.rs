@@ -12,7 +12,7 @@ use super::{EngineConfig, OpenError, Origin, Session};
 use crate::apply::{ApplyPool, Gate, Txn};
 use crate::clock::Clock;
 use crate::hooks::{ReportRuns, Reporter, Sums};
-use crate::io::{DirLock, Fs};
+use crate::io::{DirLock, EndOnPanic, Fs};
 use crate::metrics;
 use crate::planted::{Bug, is_planted};
 use crate::schema::{Alteration, Registry, Table};
@@ -244,7 +244,11 @@ impl Threads {
         let reporter = reporter.map(Reporter::start).transpose().map_err(OpenError::Thread)?;
         let housekeeper = std::thread::Builder::new()
             .name("housekeeper".to_owned())
-            .spawn(move || housekeeper.run())
+            .spawn(move || {
+                // Nothing would be purged any more, until the disk is full.
+                let _ends = EndOnPanic::unless(housekeeper.is_simulated());
+                housekeeper.run()
+            })
             .map_err(OpenError::Thread)?;
         Ok(Threads { housekeeper, reporter })
     }

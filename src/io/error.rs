@@ -139,6 +139,32 @@ pub fn abort_on_lost_directory(dir: &Path) -> ! {
     end(EXIT_DIRECTORY_LOST)
 }
 
+/// Held by a thread that the process cannot do without: ends the process when the thread panics, as a kill would. A start then
+/// goes on from the files, where a process without that thread would take rows that it never acknowledges.
+#[derive(Debug)]
+pub struct EndOnPanic(());
+
+impl EndOnPanic {
+    /// None in a simulation, whose threads end by panics.
+    pub fn unless(is_simulated: bool) -> Option<EndOnPanic> {
+        (!is_simulated).then_some(EndOnPanic(()))
+    }
+}
+
+impl Drop for EndOnPanic {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            tracing::error!(
+                "a thread that everything depends on has panicked; stopping. \
+                Start again: what was acknowledged is in the data directory. Please report what it said above"
+            );
+            end(EXIT_PANICKED)
+        }
+    }
+}
+
+/// Exit status after a broken invariant: the "internal software error" of sysexits.
+pub const EXIT_PANICKED: i32 = 70;
 /// Exit status after a failed sync: the "input/output error" of sysexits.
 pub const EXIT_SYNC_FAILED: i32 = 74;
 /// Exit status when the data directory went away: the "cannot open input" of sysexits.
@@ -153,6 +179,24 @@ fn end(status: i32) -> ! {
 mod tests {
     use super::*;
     use rustix::io::Errno;
+
+    #[test]
+    fn a_panic_of_a_thread_that_everything_depends_on_ends_the_process() {
+        const IN_CHILD: &str = "ENDS_ON_PANIC";
+        if std::env::var_os(IN_CHILD).is_some() {
+            let panics = || {
+                let _ends = EndOnPanic::unless(false);
+                panic!("as the test wants");
+            };
+            drop(std::thread::spawn(panics).join());
+            return;
+        }
+        let name = std::thread::current().name().expect("a test's thread has its name").to_owned();
+        let itself = std::env::current_exe().unwrap();
+        let mut child = std::process::Command::new(itself);
+        let output = child.args(["--exact", &name]).env(IN_CHILD, "1").output().unwrap();
+        assert_eq!(output.status.code(), Some(EXIT_PANICKED));
+    }
 
     #[test]
     fn what_may_pass_is_told_from_what_is_broken() {

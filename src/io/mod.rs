@@ -26,8 +26,8 @@ mod map;
 pub mod sim;
 
 pub use error::{
-    EXIT_DIRECTORY_LOST, EXIT_SYNC_FAILED, IoError, Operation, abort_on_failed_sync,
-    abort_on_lost_directory, synced,
+    EXIT_DIRECTORY_LOST, EXIT_PANICKED, EXIT_SYNC_FAILED, EndOnPanic, IoError, Operation,
+    abort_on_failed_sync, abort_on_lost_directory, synced,
 };
 pub use file::File;
 pub use fs::{DirEntry, Fs, Room};

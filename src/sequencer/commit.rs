@@ -25,8 +25,8 @@ const CARRIED_MAX: usize = 8 << 20;
 const COMPANY_MIN: usize = 4;
 /// Waits for company, however fast or slow the device is.
 const PATIENCE: (Duration, Duration) = (Duration::from_micros(50), Duration::from_micros(500));
-/// Pauses between tries of an append grow from the first to the second.
-const PAUSES: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
+/// Pauses between tries of what has failed grow from the first to the second.
+pub(super) const PAUSES: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
 
 /// Everything that the sequencer's thread owns.
 pub(super) struct Committer {
@@ -75,6 +75,10 @@ impl Committer {
         self.shared.clone()
     }
 
+    pub(super) fn is_simulated(&self) -> bool {
+        self.fs.is_simulated()
+    }
+
     pub(super) fn monotonic(&self) -> Duration {
         self.shared.clock.monotonic()
     }
@@ -106,7 +110,7 @@ impl Committer {
         let sync = self.config.durability == Durability::Sync;
         if sync && !is_planted(Bug::AckBeforeSegmentSync) {
             let own = receipts.iter().map(|a| &a.receipt).filter(|r| r.carried.is_none());
-            sync_receipts(&self.fs, &self.shared.clock, own);
+            sync_receipts(&self.fs, &self.shared, own)?;
         } else {
             receipts.iter().for_each(|arrived| self.unsynced.add(&arrived.receipt));
         }
@@ -133,35 +137,36 @@ impl Committer {
     }
 
     /// Under `async`, syncs when the interval of the oldest waiting commit is over. Returns how long until that is so.
-    pub(super) fn sync_when_due(&mut self) -> Option<Duration> {
-        let due = self.waiting_since? + self.config.async_interval;
-        let left = due.saturating_sub(self.monotonic());
+    pub(super) fn sync_when_due(&mut self) -> Result<Option<Duration>, LogError> {
+        let Some(since) = self.waiting_since else { return Ok(None) };
+        let left = (since + self.config.async_interval).saturating_sub(self.monotonic());
         if left.is_zero() {
-            self.sync_all();
-            return None;
+            self.sync_all()?;
+            return Ok(None);
         }
-        Some(left)
+        Ok(Some(left))
     }
 
     /// Makes everything durable and seals the log.
     pub(super) fn end(&mut self) -> Result<(), LogError> {
-        self.sync_all();
+        self.sync_all()?;
         self.log.seal(&mut self.state, &self.shared.clock)
     }
 
     /// Segments first, then the log that names them; then the commits that waited.
-    fn sync_all(&mut self) {
-        self.unsynced.sync(&self.fs, &self.shared.clock);
+    fn sync_all(&mut self) -> Result<(), LogError> {
+        self.unsynced.sync(&self.fs, &self.shared)?;
         self.log.sync(&self.shared.clock);
         self.waiting_since = None;
         for (progress, ordinal) in self.waiting.drain(..) {
             progress.commit(ordinal);
         }
+        Ok(())
     }
 
     /// A checkpoint says that nothing before it is in doubt.
     fn roll(&mut self) -> Result<(), LogError> {
-        self.sync_all();
+        self.sync_all()?;
         let mut pause = PAUSES.0;
         while let Err(error) = self.log.roll(&mut self.state, &self.shared.clock) {
             self.shared.pause(error, &mut pause)?;
@@ -302,11 +307,11 @@ impl Committer {
 }
 
 impl Shared {
-    /// Waits before the next try of an append that failed.
+    /// Waits before the next try of what has failed.
     ///
     /// # Errors
     /// The error itself when the server is stopping: then nobody waits for room any more.
-    fn pause(&self, error: LogError, pause: &mut Duration) -> Result<(), LogError> {
+    pub(super) fn pause(&self, error: LogError, pause: &mut Duration) -> Result<(), LogError> {
         if let LogError::Io(error) = &error
             && error.operation == Operation::Sync
         {
@@ -315,7 +320,7 @@ impl Shared {
         if self.is_ending() {
             return Err(error);
         }
-        tracing::error!(%error, "the transaction log cannot be written; nothing is acknowledged until it can");
+        tracing::error!(%error, "the transaction log, or what it names, cannot be written; nothing is acknowledged until it can");
         self.clock.sleep(*pause);
         *pause = (*pause * 2).min(PAUSES.1);
         Ok(())

@@ -48,7 +48,7 @@ pub(super) trait Consumer<T> {
     fn turn(&mut self, waiting: &mut VecDeque<T>) -> Result<(), Self::Error>;
 
     /// Does what has become due by itself; returns how long to sleep at most when nothing comes in.
-    fn idle(&mut self) -> Option<Duration>;
+    fn idle(&mut self) -> Result<Option<Duration>, Self::Error>;
 
     /// Nothing will come in any more.
     fn finish(&mut self) -> Result<(), Self::Error>;
@@ -154,7 +154,7 @@ impl<T> Inbox<T> {
         waiting: &mut VecDeque<T>,
     ) -> Result<TurnEnd, C::Error> {
         // Before the look at orders and values: it may wait for threads of its own, which takes away the wake of what comes meanwhile.
-        let due = consumer.idle();
+        let due = consumer.idle()?;
         // The order before the drain: what was pushed before the order is in the drain.
         let order = self.order();
         if order == Order::Abandon {

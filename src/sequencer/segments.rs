@@ -1,8 +1,10 @@
 //! Making segments durable: the ones of this batch at once, or the ones of an interval later.
 
-use super::Receipt;
+use super::commit::PAUSES;
+use super::thread::Shared;
+use super::{LogError, Receipt};
 use crate::clock::Clock;
-use crate::io::{File, Fs, abort_on_failed_sync};
+use crate::io::{File, Fs, IoError, abort_on_failed_sync};
 use crate::metrics;
 use crate::planted::{Bug, is_planted};
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,13 +15,18 @@ use std::sync::Arc;
 const INLINE_MAX: usize = 2;
 /// Threads that sync at once. More of them only queue in the device.
 const THREADS_MAX: usize = 8;
+/// Segments that are opened at once to be synced.
+const OPEN_MAX: usize = 32;
 
 /// Syncs the segments of the receipts that are not carried, and the folders they are named in. Ends the process when one fails.
+///
+/// # Errors
+/// A folder cannot be opened for now, and the server is stopping.
 pub(super) fn sync_receipts<'a>(
     fs: &Fs,
-    clock: &Clock,
+    shared: &Shared,
     receipts: impl Iterator<Item = &'a Receipt>,
-) {
+) -> Result<(), LogError> {
     let mut files = BTreeMap::new();
     let mut dirs = BTreeSet::new();
     for receipt in receipts {
@@ -28,7 +35,8 @@ pub(super) fn sync_receipts<'a>(
         }
         dirs.extend(new_name(receipt));
     }
-    sync(fs, clock, &files.into_values().collect::<Vec<_>>(), &dirs);
+    sync_files(fs, &shared.clock, &files.into_values().collect::<Vec<_>>());
+    sync_dirs(fs, shared, &dirs)
 }
 
 /// Segments that were written and not synced. They are remembered by name: a segment that was purged meanwhile must not be
@@ -50,15 +58,20 @@ impl Unsynced {
     }
 
     /// Syncs them all. Ends the process when one cannot be synced.
-    pub(super) fn sync(&mut self, fs: &Fs, clock: &Clock) {
-        let files = std::mem::take(&mut self.files);
-        let files = files.iter().filter_map(|path| match fs.open_read(path) {
-            Ok(file) => Some(Arc::new(file)),
-            // Purged: its rows are in synced parts.
-            Err(error) if error.is_not_found() => None,
-            Err(error) => abort_on_failed_sync(&error),
-        });
-        sync(fs, clock, &files.collect::<Vec<_>>(), &std::mem::take(&mut self.dirs));
+    ///
+    /// # Errors
+    /// One cannot be opened for now, and the server is stopping. Nothing may be promised after that.
+    pub(super) fn sync(&mut self, fs: &Fs, shared: &Shared) -> Result<(), LogError> {
+        let paths = Vec::from_iter(std::mem::take(&mut self.files));
+        for paths in paths.chunks(OPEN_MAX) {
+            let mut files = Vec::with_capacity(paths.len());
+            for path in paths {
+                // Those that are gone were purged: their rows are in synced parts.
+                files.extend(once_possible(shared, || fs.open_read(path))?.map(Arc::new));
+            }
+            sync_files(fs, &shared.clock, &files);
+        }
+        sync_dirs(fs, shared, &std::mem::take(&mut self.dirs))
     }
 }
 
@@ -68,7 +81,7 @@ fn new_name(receipt: &Receipt) -> Option<PathBuf> {
     file.path().parent().map(PathBuf::from)
 }
 
-fn sync(fs: &Fs, clock: &Clock, files: &[Arc<File>], dirs: &BTreeSet<PathBuf>) {
+fn sync_files(fs: &Fs, clock: &Clock, files: &[Arc<File>]) {
     if files.len() <= INLINE_MAX || fs.is_simulated() {
         files.iter().for_each(|file| sync_one(clock, file));
     } else {
@@ -82,11 +95,29 @@ fn sync(fs: &Fs, clock: &Clock, files: &[Arc<File>], dirs: &BTreeSet<PathBuf>) {
             }
         });
     }
+}
+
+fn sync_dirs(fs: &Fs, shared: &Shared, dirs: &BTreeSet<PathBuf>) -> Result<(), LogError> {
     for dir in dirs.iter().filter(|_| !is_planted(Bug::SegmentNameNotSynced)) {
-        match fs.sync_dir(dir) {
-            // A purged writer's folder.
-            Err(error) if error.is_not_found() => {}
-            other => other.unwrap_or_else(|error| abort_on_failed_sync(&error)),
+        // One that is gone was a purged writer's.
+        once_possible(shared, || fs.sync_dir(dir))?;
+    }
+    Ok(())
+}
+
+/// Does what needs a descriptor, as soon as there is one; `None` when the file or folder is gone. Only to open it may be tried again: a
+/// sync that failed ends the process.
+fn once_possible<T>(
+    shared: &Shared,
+    mut operation: impl FnMut() -> Result<T, IoError>,
+) -> Result<Option<T>, LogError> {
+    let mut pause = PAUSES.0;
+    loop {
+        match operation() {
+            Ok(done) => return Ok(Some(done)),
+            Err(error) if error.is_not_found() => return Ok(None),
+            Err(error) if error.is_temporary() => shared.pause(error.into(), &mut pause)?,
+            Err(error) => abort_on_failed_sync(&error),
         }
     }
 }

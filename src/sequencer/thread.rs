@@ -7,7 +7,7 @@ use super::purge::Closed;
 use super::sync::{Builder, JoinHandle, Mutex};
 use super::{Committed, LogError, LogState, Receipt};
 use crate::clock::Clock;
-use crate::io::Fs;
+use crate::io::{EndOnPanic, Fs};
 use crate::planted::{Bug, is_planted};
 use crate::types::{SegmentId, SeqTxn, TableId, WriterId};
 use std::collections::VecDeque;
@@ -154,9 +154,14 @@ impl Sequencer {
     /// The system refuses another thread.
     pub fn spawn(&self, mut turns: SequencerTurns) -> Result<(), LogError> {
         let shared = self.shared.clone();
+        let is_simulated = turns.committer.is_simulated();
         let thread = Builder::new()
             .name("sequencer".to_owned())
-            .spawn(move || shared.inbox.serve(&mut turns.committer, &mut turns.waiting))
+            .spawn(move || {
+                // Connections would go on to read what nobody commits.
+                let _ends = EndOnPanic::unless(is_simulated);
+                shared.inbox.serve(&mut turns.committer, &mut turns.waiting)
+            })
             .map_err(|source| LogError::Thread { source })?;
         self.shared.inbox.attend(thread.thread());
         *self.thread.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread);
@@ -260,7 +265,7 @@ impl Consumer<Arrived> for Committer {
         self.commit_batch(waiting)
     }
 
-    fn idle(&mut self) -> Option<Duration> {
+    fn idle(&mut self) -> Result<Option<Duration>, LogError> {
         self.sync_when_due()
     }
 

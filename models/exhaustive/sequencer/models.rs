@@ -84,8 +84,8 @@ impl Consumer<Told> for Taker {
         Ok(())
     }
 
-    fn idle(&mut self) -> Option<Duration> {
-        None
+    fn idle(&mut self) -> Result<Option<Duration>, ()> {
+        Ok(None)
     }
 
     fn finish(&mut self) -> Result<(), ()> {

@@ -145,15 +145,15 @@ impl Consumer<u32> for Absent<'_> {
         Ok(())
     }
 
-    fn idle(&mut self) -> Option<Duration> {
+    fn idle(&mut self) -> Result<Option<Duration>, ()> {
         self.idle_turns += 1;
         match self.idle_turns {
             1 => self.inbox.push(7),
             2 => self.inbox.give(Order::Finish),
-            _ => return None,
+            _ => return Ok(None),
         }
         std::thread::park();
-        None
+        Ok(None)
     }
 
     fn finish(&mut self) -> Result<(), ()> {
