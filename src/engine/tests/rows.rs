@@ -76,25 +76,12 @@ impl Bed {
 
     /// A start, and a client.
     pub(super) fn begin(&self) -> Life {
-        let steps = self.open().expect("a sound folder");
-        let session = client(&steps);
-        Life { steps, session }
+        Life::of(self.open().expect("a sound folder"))
     }
 
     /// The file and the bytes of the n-th frame of a table.
     pub(super) fn frame(&self, table: &str, n: usize) -> (PathBuf, Range<usize>) {
-        let uuid =
-            *std::fs::read(self.dir().join("identity")).unwrap()[12..].first_chunk().unwrap();
-        let log =
-            sequencer::survey(&Fs::real(), &self.dir().join("wal/txnlog"), &uuid, &mut |_| true);
-        let log = log.expect("a sound log").expect("a log");
-        let named = log.state.tables().find(|(_, state)| &*state.name == table);
-        let (id, _) = named.expect("the table");
-        let frames = log.transactions.iter().filter(|txn| txn.table == id);
-        let frame = frames.filter_map(|txn| txn.kind.frame()).nth(n).expect("a frame");
-        let Frame { writer, segment, offset, len, .. } = *frame;
-        let path = self.dir().join(format!("wal/{writer}/{segment}.wal"));
-        (path, offset as usize..offset as usize + len as usize)
+        frame(&Fs::real(), self.dir(), table, n)
     }
 
     /// A chunk of the log.
@@ -128,6 +115,20 @@ impl Bed {
         let folder = self.dir().join("tables/a~1/hw_day=1970-01-01");
         std::fs::read_dir(folder).unwrap().next().expect("a part").unwrap().path()
     }
+}
+
+/// The file and the bytes of the n-th frame of a table.
+pub(super) fn frame(fs: &Fs, dir: &Path, table: &str, n: usize) -> (PathBuf, Range<usize>) {
+    let uuid = *fs.read(&dir.join("identity")).unwrap()[12..].first_chunk().unwrap();
+    let log = sequencer::survey(fs, &dir.join("wal/txnlog"), &uuid, &mut |_| true);
+    let log = log.expect("a sound log").expect("a log");
+    let named = log.state.tables().find(|(_, state)| &*state.name == table);
+    let (id, _) = named.expect("the table");
+    let frames = log.transactions.iter().filter(|txn| txn.table == id);
+    let frame = frames.filter_map(|txn| txn.kind.frame()).nth(n).expect("a frame");
+    let Frame { writer, segment, offset, len, .. } = *frame;
+    let path = dir.join(format!("wal/{writer}/{segment}.wal"));
+    (path, offset as usize..offset as usize + len as usize)
 }
 
 fn client(steps: &Steps) -> Session {
@@ -215,6 +216,11 @@ pub(super) struct Life {
 }
 
 impl Life {
+    pub(super) fn of(steps: Steps) -> Life {
+        let session = client(&steps);
+        Life { steps, session }
+    }
+
     /// A row for each of the tables, one a commit, all of one series.
     pub(super) fn rows(&mut self, tables: &[&str], numbers: Range<u64>) {
         for n in numbers {
