@@ -1,7 +1,7 @@
 //! Every row of the recovery tables in `docs/formats/`: the files as the row has them, a start, and what the row says of it.
 //!
 //! Where the row refuses the start, the check must say so too, and the server must start after a repair unless only a newer release
-//! helps.
+//! helps. Where it suspends a table, the repair keeps the file and the start does the same again.
 
 use crate::apply::ErrorTag;
 use crate::clock::Clock;
@@ -563,20 +563,25 @@ fn hold(row: &Row) -> Result<(), String> {
     let checked = check(&Fs::real(), bed.dir()).map_err(|error| format!("check: {error}"))?;
     let (found, started) = (&checked.findings, start(&bed));
     let said = |names: &[&str], what: &str| names.iter().all(|name| what.contains(name));
+    let is_suspended =
+        |started: &Result<(u64, u64, Vec<String>), String>| match (row.start, started) {
+            (Start::Suspended(a, b, names), Ok((is_a, is_b, troubles))) => {
+                (a, b) == (*is_a, *is_b)
+                    && troubles.len() == 1
+                    && said(names, &troubles[0])
+                    && troubles[0].starts_with("CORRUPT WAL")
+            }
+            _ => false,
+        };
     match (row.start, &started) {
         (Start::Whole(a, b), Ok(is)) if (a, b, Vec::new()) == *is && found.is_empty() => {}
         (Start::Unread(a, b, names), Ok(is))
             if (a, b, Vec::new()) == *is && found.iter().any(|f| said(names, &f.what)) => {}
-        (Start::Suspended(a, b, names), Ok((is_a, is_b, troubles)))
-            if (a, b) == (*is_a, *is_b)
-                && troubles.len() == 1
-                && said(names, &troubles[0])
-                && troubles[0].starts_with("CORRUPT WAL")
-                && !found.is_empty() => {}
+        (Start::Suspended(..), started) if is_suspended(started) && !found.is_empty() => {}
         (Start::Refused(names), Err(error)) if said(names, error) && !found.is_empty() => {}
         _ => return Err(format!("{started:?}, and the check says {found:?}")),
     }
-    if !matches!(row.start, Start::Refused(_) | Start::Unread(..)) {
+    if matches!(row.start, Start::Whole(..)) {
         return Ok(());
     }
     let is_mendable = found.iter().all(|finding| finding.is_mendable());
@@ -594,6 +599,8 @@ fn hold(row: &Row) -> Result<(), String> {
     match &started {
         Ok((is_a, is_b, troubles))
             if (*is_a, *is_b) == (a, b) && troubles.is_empty() && again.findings.is_empty() => {}
+        // What is lost stays lost until somebody gives it up; the segment was there or not, and is kept once.
+        started if is_suspended(started) && again.findings == *found && done.len() < 2 => {}
         _ => return Err(format!("{done:?}, then {:?} and {started:?}", again.findings)),
     }
     // Nothing is gone that was there.
