@@ -5,7 +5,7 @@ use super::identity::Identity;
 use super::layout::{Found, catalog_dir, log_dir, misfits};
 use super::rebuild::rebuild;
 use super::recovery::{flushed, gaps};
-use crate::io::{DirLock, Fs};
+use crate::io::{self, DirLock, Fs};
 use crate::sequencer::{self, Committed, Frame, LogError, Recovered, ShelfFile, TableState};
 use crate::storage::{Catalog, CatalogState, PartFile, PartId, StorageError, TableDir};
 use crate::types::{SeqTxn, TableId};
@@ -65,16 +65,22 @@ pub struct CheckReport {
 /// # Errors
 /// The directory is in use, or cannot be read at all. Damage is no error: it is in the report.
 pub fn check(fs: &Fs, dir: &Path) -> Result<CheckReport, OpenError> {
-    let _lock = lock(fs, dir)?;
+    // A folder that may only be read can be looked at, too.
+    let _lock = hold(fs, dir, Fs::lock_shared)?;
     look(fs, dir)
 }
 
-pub(super) fn lock(fs: &Fs, dir: &Path) -> Result<DirLock, OpenError> {
-    // Listing tells a wrong path from an empty directory: taking the lock would create a file.
+/// Takes a lock of a folder that is there.
+pub(super) fn hold(
+    fs: &Fs,
+    dir: &Path,
+    lock: impl FnOnce(&Fs, &Path) -> io::Result<Option<DirLock>>,
+) -> Result<DirLock, OpenError> {
+    // Listing tells a wrong path from an empty directory: taking the lock may create a file.
     if !fs.exists(dir)? {
         return Err(OpenError::NoDirectory(dir.to_owned()));
     }
-    fs.lock(dir)?.ok_or_else(|| OpenError::Locked(dir.to_owned()))
+    lock(fs, dir)?.ok_or_else(|| OpenError::Locked(dir.to_owned()))
 }
 
 pub(super) fn look(fs: &Fs, dir: &Path) -> Result<CheckReport, OpenError> {

@@ -5,7 +5,7 @@
 //! and tables of which transactions are missing are cut off at their parts.
 
 use super::OpenError;
-use super::check::{CheckReport, Mend, lock, look};
+use super::check::{CheckReport, Mend, hold, look};
 use super::identity::Identity;
 use super::layout::{catalog_dir, log_dir};
 use super::rebuild::rebuild;
@@ -23,7 +23,7 @@ const QUARANTINE: &str = "quarantine";
 /// # Errors
 /// As [`super::check()`], and a copy or a change failed: what was not reached is as it was.
 pub fn repair(fs: &Fs, dir: &Path) -> Result<(CheckReport, Vec<String>), OpenError> {
-    let _lock = lock(fs, dir)?;
+    let _lock = hold(fs, dir, Fs::lock)?;
     let mut work = Repair { fs, dir, kept: BTreeSet::new(), done: Vec::new() };
     let mut report = look(fs, dir)?;
     let mut mended = Vec::new();
