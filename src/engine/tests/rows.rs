@@ -678,6 +678,26 @@ fn a_file_that_the_catalog_does_not_name_goes_at_the_start() {
 }
 
 #[test]
+fn a_folder_below_tables_that_is_not_ours_is_left_alone() {
+    let bed = Bed::new(0);
+    let (folder, file) = (bed.dir().join("tables/lost+found"), "tables/lost+found/a~1/#12");
+    std::fs::create_dir_all(folder.join("a~1")).unwrap();
+    std::fs::write(bed.dir().join(file), b"somebody's").unwrap();
+    assert_eq!(start(&bed), Ok((0, 0, Vec::new())), "no table is there yet");
+    let bed = bed.life(|life| life.rows(BOTH, 0..3));
+    assert!(bed.open().expect("a sound folder").close().flushed);
+    // A table that the catalog does not name was never finished.
+    let (ours, theirs) = (bed.dir().join("tables/c~7"), bed.dir().join("tables/c~07"));
+    [&ours, &theirs].into_iter().for_each(|path| std::fs::create_dir(path).unwrap());
+    assert_eq!(start(&bed), Ok((3, 3, Vec::new())));
+    assert!(!ours.exists() && theirs.exists());
+    std::fs::remove_dir_all(bed.dir().join("catalog")).unwrap();
+    repair(&Fs::real(), bed.dir()).expect("a new catalog");
+    assert_eq!(start(&bed), Ok((3, 3, Vec::new())));
+    assert_eq!(std::fs::read(bed.dir().join(file)).unwrap(), b"somebody's");
+}
+
+#[test]
 fn a_spoiled_part_keeps_nothing_else_from_being_read_and_a_repair_takes_it_out() {
     for (label, spoil) in SPOILED_PARTS {
         let bed = stopped();
