@@ -75,7 +75,7 @@ fn start(dir: &TempDir) -> ApplyPool {
     let catalog = Arc::new(catalog);
     let pool =
         ApplyPool::open(config, &fs, &Clock::real(), paths, catalog, &state).expect("started");
-    pool.spawn();
+    pool.spawn().expect("threads");
     pool
 }
 

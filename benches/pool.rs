@@ -279,7 +279,7 @@ fn start(dir: &TempDir, config: &ApplyConfig) -> ApplyPool {
     let catalog = Arc::new(catalog);
     let pool = ApplyPool::open(config.clone(), &fs, &Clock::real(), paths, catalog, &state)
         .expect("started");
-    pool.spawn();
+    pool.spawn().expect("threads");
     pool
 }
 

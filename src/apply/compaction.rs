@@ -1,5 +1,6 @@
 //! One merge of parts at a time for each table: neighbours of one size while a partition is in use, all of it once it is closed.
 
+use super::Trouble;
 use super::compaction_plan::{closing_pause, plan};
 use super::progress::Stage;
 use super::shared::Shared;
@@ -77,9 +78,10 @@ impl Pace {
 }
 
 impl Shared {
-    /// Queues the table for compaction, unless it is or nothing is due.
+    /// Queues the table for compaction, unless it is or nothing is due. A suspended one is left alone: a part that cannot be merged may be
+    /// why, and would be read over and over.
     pub(super) fn compact_if_due(&self, table: &Arc<ApplyTable>) {
-        if self.config.compaction.jobs_max == 0 {
+        if self.config.compaction.jobs_max == 0 || table.progress.is_suspended() {
             return;
         }
         let is_due = due(table, self).is_some();
@@ -92,8 +94,8 @@ impl Shared {
     }
 }
 
-/// Merges what is due of the table, once. It is queued again while more is due or when it failed for want of room. `is_stopping` is
-/// asked now and then, and may let others go first.
+/// Merges what is due of the table, once. It is queued again while more is due or when a file operation failed; anything else suspends the
+/// table, as a flush would. `is_stopping` is asked now and then, and may let others go first.
 pub(super) fn compact(table: &Arc<ApplyTable>, shared: &Shared, is_stopping: &dyn Fn() -> bool) {
     let result = match due(table, shared) {
         Some(parts) => merge(table, &parts, shared, is_stopping),
@@ -114,8 +116,11 @@ pub(super) fn compact(table: &Arc<ApplyTable>, shared: &Shared, is_stopping: &dy
             shared.scheduler.set_compaction_aside(table.clone());
         }
         Err(error) => {
-            // The table stays marked as compacting, so that the same parts are not read over and over.
-            tracing::error!(table = %table.id, %error, "the table is not compacted until the next start");
+            // Row P2. Before the mark goes, so that nobody queues it again.
+            shared.fail(table, Stage::Compact, Trouble::from(&error));
+            lock(&table.publication).is_compacting = false;
+            // Its drop may wait for us to have published.
+            table.schedule(shared);
         }
     }
 }

@@ -84,8 +84,11 @@ impl ApplyPool {
     }
 
     /// Starts the threads.
-    pub fn spawn(&self) {
-        *super::table::lock(&self.threads) = spawn_threads(&self.shared);
+    ///
+    /// # Errors
+    /// The system has no room for one; those before it end with the pool.
+    pub fn spawn(&self) -> std::io::Result<()> {
+        spawn_threads(&self.shared, &mut super::table::lock(&self.threads))
     }
 
     /// Does the next job of a worker, if there is one. For whoever goes without threads.
@@ -414,25 +417,23 @@ fn recovered_store(fs: &Fs, tables_dir: &Path, state: &TableState) -> TableStore
     TableStore::new(dir, snapshot)
 }
 
-fn spawn_threads(shared: &Arc<Shared>) -> Vec<JoinHandle<()>> {
+fn spawn_threads(shared: &Arc<Shared>, threads: &mut Vec<JoinHandle<()>>) -> std::io::Result<()> {
     let spawn = |name: String, life: fn(&Shared)| {
         let shared = shared.clone();
-        let thread = std::thread::Builder::new().name(name).spawn(move || life(&shared));
-        thread.expect("the system has room for a thread at the start")
+        std::thread::Builder::new().name(name).spawn(move || life(&shared))
     };
-    let mut threads = Vec::new();
     for n in 0..shared.config.workers {
-        threads.push(spawn(format!("apply-{n}"), Shared::work));
+        threads.push(spawn(format!("apply-{n}"), Shared::work)?);
     }
     for n in 0..shared.config.compaction.jobs_max {
-        threads.push(spawn(format!("compact-{n}"), Shared::compact));
+        threads.push(spawn(format!("compact-{n}"), Shared::compact)?);
     }
     if shared.config.tick_ms > 0 {
         threads.push(spawn("apply-tick".to_owned(), |shared| {
             while shared.scheduler.sleep(Duration::from_millis(shared.config.tick_ms)) {
                 shared.tick();
             }
-        }));
+        })?);
     }
-    threads
+    Ok(())
 }

@@ -5,11 +5,12 @@ use super::identity::Identity;
 use super::layout::{Found, catalog_dir, log_dir, misfits};
 use super::rebuild::rebuild;
 use super::recovery::{flushed, gaps};
-use crate::io::{DirLock, Fs};
-use crate::sequencer::{self, Committed, Frame, LogError, Recovered, ShelfFile};
+use crate::io::{self, DirLock, Fs};
+use crate::sequencer::{self, Committed, Frame, LogError, Recovered, ShelfFile, TableState};
 use crate::storage::{Catalog, CatalogState, PartFile, PartId, StorageError, TableDir};
 use crate::types::{SeqTxn, TableId};
 use crate::wal::{self, SegmentReader, SeriesCursor, WalError};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// One thing that is wrong.
@@ -64,16 +65,22 @@ pub struct CheckReport {
 /// # Errors
 /// The directory is in use, or cannot be read at all. Damage is no error: it is in the report.
 pub fn check(fs: &Fs, dir: &Path) -> Result<CheckReport, OpenError> {
-    let _lock = lock(fs, dir)?;
+    // A folder that may only be read can be looked at, too.
+    let _lock = hold(fs, dir, Fs::lock_shared)?;
     look(fs, dir)
 }
 
-pub(super) fn lock(fs: &Fs, dir: &Path) -> Result<DirLock, OpenError> {
-    // Listing tells a wrong path from an empty directory: taking the lock would create a file.
+/// Takes a lock of a folder that is there.
+pub(super) fn hold(
+    fs: &Fs,
+    dir: &Path,
+    lock: impl FnOnce(&Fs, &Path) -> io::Result<Option<DirLock>>,
+) -> Result<DirLock, OpenError> {
+    // Listing tells a wrong path from an empty directory: taking the lock may create a file.
     if !fs.exists(dir)? {
         return Err(OpenError::NoDirectory(dir.to_owned()));
     }
-    fs.lock(dir)?.ok_or_else(|| OpenError::Locked(dir.to_owned()))
+    lock(fs, dir)?.ok_or_else(|| OpenError::Locked(dir.to_owned()))
 }
 
 pub(super) fn look(fs: &Fs, dir: &Path) -> Result<CheckReport, OpenError> {
@@ -321,6 +328,7 @@ impl CheckReport {
         catalog: &CatalogState,
     ) {
         let mut whole = 0;
+        let mut broken: BTreeMap<(PathBuf, TableId, String), Broken> = BTreeMap::new();
         for txn in &log.transactions {
             let Some(frame) = txn.kind.frame() else { continue };
             let Frame { writer, segment, rows, .. } = *frame;
@@ -340,27 +348,37 @@ impl CheckReport {
                     self.once(error, way_on, Mend::Move(path));
                 }
                 Err(_) if carries(log, identity, frame) => {}
-                Err(error) if error.is_unread() => {
-                    let way_on = "what it holds is not known: make it readable, then look again";
-                    self.once(error, way_on, Mend::None);
-                }
                 Err(error) => {
-                    let named = log.state.table(txn.table);
-                    let (database, name) =
-                        named.map_or(("", ""), |table| (&*table.database, &*table.name));
-                    let next = txn.seq_txn.next();
-                    let way_on = format!(
-                        "the server starts and suspends this table only; `ALTER TABLE \"{name}\" RESUME WAL FROM TXN {next}` gives the rows up. A repair keeps a copy of \
-                        the segment in quarantine/"
-                    );
-                    self.add(error, &way_on, Mend::Keep(path)).lost.push(format!(
-                        "{rows} rows of {database:?}.{name:?}, transaction {}",
-                        txn.seq_txn
-                    ));
+                    let key = (path, txn.table, reason(&error));
+                    let broken = broken.entry(key).or_insert_with(|| Broken::new(&error, txn));
+                    broken.add(&error, txn.seq_txn, rows);
                 }
             }
         }
+        for ((path, table, _), broken) in broken {
+            self.broken(path, log.state.table(table), &broken);
+        }
         self.summary.push(format!("segments: {whole} frames that are not in parts yet are whole"));
+    }
+
+    /// Adds what is wrong with frames of one table in one segment, in one way.
+    fn broken(&mut self, path: PathBuf, table: Option<&TableState>, broken: &Broken) {
+        let (database, name) = table.map_or(("", ""), |table| (&*table.database, &*table.name));
+        let next = broken.last.next();
+        if broken.is_unread {
+            let way_on = format!(
+                "what it holds is not known: make it readable, then look again. Where the server starts without it, `ALTER TABLE \"{name}\" SUSPEND WAL` and then \
+                `RESUME WAL FROM TXN {next}` give the rows up"
+            );
+            self.add(broken.what(), &way_on, Mend::None);
+            return;
+        }
+        let way_on = format!(
+            "the server starts and suspends this table only; `ALTER TABLE \"{name}\" RESUME WAL FROM TXN {next}` gives the rows up, with all before them that are not \
+            visible. A repair keeps a copy of the segment in quarantine/"
+        );
+        let lost = broken.lost(database, name);
+        self.add(broken.what(), &way_on, Mend::Keep(path)).lost.push(lost);
     }
 
     /// Adds what concerns a whole file, however many transactions run into it.
@@ -369,6 +387,71 @@ impl CheckReport {
         if self.findings.iter().all(|finding| finding.what != what) {
             self.add(what, way_on, mend);
         }
+    }
+}
+
+/// Transactions of one table whose frames in one segment cannot be had, for one reason.
+struct Broken {
+    /// The first error, which names a place.
+    first_error: String,
+    /// The last one, and how many differ: as many as there are places.
+    last_error: String,
+    places: u64,
+    is_unread: bool,
+    transactions: u64,
+    rows: u64,
+    first: SeqTxn,
+    last: SeqTxn,
+}
+
+impl Broken {
+    /// Nothing yet.
+    fn new(error: &WalError, txn: &Committed) -> Broken {
+        Broken {
+            first_error: error.to_string(),
+            last_error: String::new(),
+            places: 0,
+            is_unread: error.is_unread(),
+            transactions: 0,
+            rows: 0,
+            first: txn.seq_txn,
+            last: txn.seq_txn,
+        }
+    }
+
+    fn add(&mut self, error: &WalError, seq_txn: SeqTxn, rows: u32) {
+        let error = error.to_string();
+        if error != self.last_error {
+            (self.last_error, self.places) = (error, self.places + 1);
+        }
+        (self.transactions, self.rows) = (self.transactions + 1, self.rows + u64::from(rows));
+        self.last = seq_txn;
+    }
+
+    fn what(&self) -> String {
+        let Broken { first_error, last_error, places, .. } = self;
+        match places {
+            0 | 1 => first_error.clone(),
+            _ => format!("{first_error}; the last of {places} such places: {last_error}"),
+        }
+    }
+
+    fn lost(&self, database: &str, name: &str) -> String {
+        let Broken { transactions, rows, first, last, .. } = self;
+        let which = match transactions {
+            0 | 1 => format!("transaction {first}"),
+            _ => format!("{transactions} transactions from {first} to {last}"),
+        };
+        format!("{rows} rows of {database:?}.{name:?}, {which}")
+    }
+}
+
+/// What errors have in common that differ in their places only.
+fn reason(error: &WalError) -> String {
+    match error {
+        WalError::Damaged { what, .. } => (*what).to_owned(),
+        WalError::Io(error) => format!("{}: {}", error.operation, error.source.kind()),
+        error => error.to_string(),
     }
 }
 

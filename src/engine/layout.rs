@@ -4,9 +4,9 @@
 //! it: where one is gone, somebody lost it, and to go on as if it had never been would throw away what it said.
 
 use super::OpenError;
-use crate::io::Fs;
+use crate::io::{DirEntry, Fs};
 use crate::sequencer;
-use crate::storage::Catalog;
+use crate::storage::{Catalog, TableDir};
 use crate::wal;
 use std::path::{Path, PathBuf};
 
@@ -60,7 +60,8 @@ impl Found {
             segments = !wal::list_segments(fs, &dir.join("wal"))?.is_empty();
         }
         if !log || !catalog {
-            tables = fs.list(&dir.join("tables"))?.iter().any(|entry| entry.is_dir);
+            let is_table = |entry: &DirEntry| entry.is_dir && TableDir::is_name(&entry.name);
+            tables = fs.list(&dir.join("tables"))?.iter().any(is_table);
         }
         Ok(Found { identity, catalog, log, segments, tables })
     }

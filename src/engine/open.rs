@@ -96,7 +96,7 @@ impl Engine {
         let began = clock.monotonic();
         let (engine, work) = Engine::open_idle(config, fs, clock)?;
         let shared = &engine.shared;
-        shared.apply.spawn();
+        shared.apply.spawn().map_err(OpenError::Thread)?;
         shared.sequencer.spawn(work.sequencer)?;
         let threads = Threads::start(work.reporter, work.housekeeper)?;
         *engine.threads.lock().unwrap_or_else(PoisonError::into_inner) = Some(threads);

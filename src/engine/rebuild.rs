@@ -8,11 +8,12 @@
 use super::OpenError;
 use super::identity::Identity;
 use super::layout::catalog_dir;
-use crate::io::Fs;
+use crate::io::{DirEntry, Fs};
 use crate::schema::{Alteration, ColumnDef, Shape};
 use crate::sequencer::{Committed, Recovered, TxnKind};
 use crate::storage::{
-    Catalog, CatalogState, FoundPart, PartId, PartMeta, StorageError, TableState, read_back,
+    Catalog, CatalogState, FoundPart, PartId, PartMeta, StorageError, TableDir, TableState,
+    read_back,
 };
 use crate::types::{SeqTxn, TableId};
 use std::collections::{BTreeMap, BTreeSet};
@@ -90,7 +91,8 @@ pub(super) fn rebuild(
 impl OnDisk {
     fn read(fs: &Fs, tables: &Path) -> Result<OnDisk, OpenError> {
         let mut found = OnDisk::default();
-        for table in fs.list(tables)?.into_iter().filter(|entry| entry.is_dir) {
+        let is_table = |entry: &DirEntry| entry.is_dir && TableDir::is_name(&entry.name);
+        for table in fs.list(tables)?.into_iter().filter(is_table) {
             let table = tables.join(table.name);
             for partition in fs.list(&table)?.into_iter().filter(|entry| entry.is_dir) {
                 let partition = table.join(partition.name);

@@ -5,13 +5,14 @@
 //! and tables of which transactions are missing are cut off at their parts.
 
 use super::OpenError;
-use super::check::{CheckReport, Mend, lock, look};
+use super::check::{CheckReport, Mend, hold, look};
 use super::identity::Identity;
 use super::layout::{catalog_dir, log_dir};
 use super::rebuild::rebuild;
 use crate::io::Fs;
 use crate::sequencer;
 use crate::storage::{Catalog, Edit};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// Where what is taken away is kept.
@@ -22,8 +23,8 @@ const QUARANTINE: &str = "quarantine";
 /// # Errors
 /// As [`super::check()`], and a copy or a change failed: what was not reached is as it was.
 pub fn repair(fs: &Fs, dir: &Path) -> Result<(CheckReport, Vec<String>), OpenError> {
-    let _lock = lock(fs, dir)?;
-    let mut work = Repair { fs, dir, done: Vec::new() };
+    let _lock = hold(fs, dir, Fs::lock)?;
+    let mut work = Repair { fs, dir, kept: BTreeSet::new(), done: Vec::new() };
     let mut report = look(fs, dir)?;
     let mut mended = Vec::new();
     while work.move_away(&report)? || work.identity(&report)? || work.log(&report)? {
@@ -43,6 +44,8 @@ pub fn repair(fs: &Fs, dir: &Path) -> Result<(CheckReport, Vec<String>), OpenErr
 struct Repair<'a> {
     fs: &'a Fs,
     dir: &'a Path,
+    /// What was copied as it was before anything was changed.
+    kept: BTreeSet<PathBuf>,
     /// What was done, for people.
     done: Vec<String>,
 }
@@ -189,8 +192,11 @@ impl Repair<'_> {
         Ok(())
     }
 
-    /// Copies a file into the quarantine, durably; one that is not there needs none. A folder in its place is moved.
+    /// Copies a file into the quarantine, durably and once; one that is not there needs none. A folder in its place is moved.
     fn keep(&mut self, path: &Path) -> Result<(), OpenError> {
+        if self.kept.contains(path) {
+            return Ok(());
+        }
         if self.is_folder(path)? {
             return self.move_to_quarantine(path);
         }
@@ -201,6 +207,7 @@ impl Repair<'_> {
         };
         let copy = self.place_for(path)?;
         self.fs.replace(&copy, &bytes)?;
+        self.kept.insert(path.to_owned());
         self.say(format!("copied {} to {}", path.display(), copy.display()));
         Ok(())
     }

@@ -2,6 +2,7 @@
 
 use super::sim::SimFile;
 use super::{IoError, Map, Operation, Result};
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
@@ -122,11 +123,40 @@ impl File {
         map.map_err(|e| self.fail(Operation::Map, e))
     }
 
+    /// Has a range of a map of this file brought in before it is touched: what the device cannot read is an error here and names the
+    /// bytes; to touch it ends the process with SIGBUS. Nothing keeps the pages from leaving memory again before they are touched.
+    ///
+    /// The range must be within both the map and the file, and small: it may be copied once.
+    pub fn fetch(&self, map: &Map, range: Range<u64>) -> Result<()> {
+        let len = usize::try_from(range.end.saturating_sub(range.start));
+        let (len, start) = (len.unwrap_or(usize::MAX), usize::try_from(range.start));
+        let fetched = match &self.kind {
+            Kind::Real(file) => map.populate(start.unwrap_or(usize::MAX), len).or_else(|_| {
+                // Kernels before 5.14 cannot be asked this way, and later ones do not say what the device said.
+                file.read_exact_at(&mut vec![0; len], range.start)
+            }),
+            Kind::Sim(file) => file.fetch(&range),
+        };
+        fetched.map_err(|e| self.fail(Operation::Read, with_place(e, &range)))
+    }
+
     fn fail(&self, operation: Operation, source: std::io::Error) -> IoError {
         let error = IoError::new(operation, &self.path, source);
         match &self.kind {
             Kind::Real(_) => error,
             Kind::Sim(file) => error.of_sim(file.fs()),
         }
+    }
+}
+
+/// An error with the bytes that it is about, unless its number says what may be done about it.
+fn with_place(error: std::io::Error, range: &Range<u64>) -> std::io::Error {
+    use rustix::io::Errno;
+    match error.raw_os_error().map(Errno::from_raw_os_error) {
+        None | Some(Errno::IO) => {
+            let Range { start, end } = range;
+            std::io::Error::new(error.kind(), format!("bytes {start} to {end}: {error}"))
+        }
+        Some(_) => error,
     }
 }

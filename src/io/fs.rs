@@ -268,6 +268,17 @@ impl Fs {
         lock.map_err(|e| self.fail(Operation::Lock, &path, e))
     }
 
+    /// Takes the lock of a folder only to read what is there, or returns `None` when another process may write to it. Needs no right to
+    /// write: where no lock was ever taken there is none, and nobody to take it from.
+    pub fn lock_shared(&self, dir: &Path) -> Result<Option<DirLock>> {
+        let path = dir.join("lock");
+        let lock = match &self.0 {
+            Kind::Real => DirLock::real_shared(&path),
+            Kind::Sim(fs) => fs.lock(&path).map(|lock| lock.map(DirLock::sim)),
+        };
+        lock.map_err(|e| self.fail(Operation::Lock, &path, e))
+    }
+
     /// Writes a whole file beside its name, syncs it, renames it into place and syncs the folder: readers see all of
     /// the old or all of the new, also after a power cut. Returns the new file.
     ///

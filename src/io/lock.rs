@@ -1,6 +1,7 @@
 //! One process a data directory.
 
 use super::sim::SimLock;
+use rustix::fs::FlockOperation;
 use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
@@ -22,6 +23,8 @@ pub struct DirLock {
 #[allow(dead_code, reason = "held for what dropping it does")]
 enum Kind {
     Real(std::fs::File, PathBuf),
+    /// Of a folder that nobody ever locked.
+    NotThere,
     Sim(SimLock),
 }
 
@@ -29,7 +32,24 @@ impl DirLock {
     pub(super) fn real(path: &Path) -> io::Result<Option<DirLock>> {
         let file =
             std::fs::OpenOptions::new().write(true).create(true).truncate(false).open(path)?;
-        let operation = rustix::fs::FlockOperation::NonBlockingLockExclusive;
+        DirLock::take(file, path, FlockOperation::NonBlockingLockExclusive)
+    }
+
+    pub(super) fn real_shared(path: &Path) -> io::Result<Option<DirLock>> {
+        match std::fs::File::open(path) {
+            Ok(file) => DirLock::take(file, path, FlockOperation::NonBlockingLockShared),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                Ok(Some(DirLock { kind: Kind::NotThere }))
+            }
+            Err(e) => Err(e),
+        }
+    }
+
+    fn take(
+        file: std::fs::File,
+        path: &Path,
+        operation: FlockOperation,
+    ) -> io::Result<Option<DirLock>> {
         for _ in 0..TRIES {
             match rustix::fs::flock(file.as_fd(), operation) {
                 Ok(()) => return Ok(Some(DirLock { kind: Kind::Real(file, path.to_owned()) })),
@@ -58,6 +78,24 @@ impl DirLock {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_folder_is_held_to_be_read_without_a_write_by_many_and_by_none_while_it_is_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lock");
+        assert!(DirLock::real_shared(&path).unwrap().is_some());
+        assert!(!path.exists(), "nothing was created");
+        // Nobody, root neither, may open the file of a running program for writing.
+        std::os::unix::fs::symlink(std::env::current_exe().unwrap(), &path).unwrap();
+        assert!(DirLock::real(&path).is_err());
+        assert!(DirLock::real_shared(&path).unwrap().is_some());
+        std::fs::remove_file(&path).unwrap();
+        let held = DirLock::real(&path).unwrap();
+        assert!(held.is_some() && DirLock::real_shared(&path).unwrap().is_none());
+        drop(held);
+        let readers = [(); 2].map(|()| DirLock::real_shared(&path).unwrap());
+        assert!(readers.iter().all(Option::is_some) && DirLock::real(&path).unwrap().is_none());
+    }
 
     #[test]
     fn a_lock_is_had_once_and_waited_for_while_its_holder_goes() {

@@ -23,6 +23,12 @@ impl Map {
         let map = unsafe { memmap2::MmapOptions::new().len(len).map(file)? };
         Ok(Map(Kind::Real(map)))
     }
+
+    /// Has the kernel bring in a range, as touching it would. What it cannot get is an error here.
+    pub(super) fn populate(&self, start: usize, len: usize) -> std::io::Result<()> {
+        let Kind::Real(map) = &self.0;
+        map.advise_range(memmap2::Advice::PopulateRead, start, len)
+    }
 }
 
 impl Deref for Map {
@@ -31,5 +37,25 @@ impl Deref for Map {
     fn deref(&self) -> &[u8] {
         let Kind::Real(map) = &self.0;
         map
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::io::{Fs, Operation};
+
+    #[test]
+    fn what_a_map_cannot_be_given_is_an_error_that_names_file_and_bytes_and_no_signal() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a");
+        let file = Fs::real().create(&path).unwrap();
+        file.write_all_at(&[1; 20_000], 0).unwrap();
+        let map = file.map(40_000).unwrap();
+        file.fetch(&map, 10..20_000).unwrap();
+        // To touch it would now end the process.
+        file.set_len(0).unwrap();
+        let error = file.fetch(&map, 5000..20_000).unwrap_err();
+        assert_eq!((error.operation, &error.path), (Operation::Read, &path));
+        assert!(error.to_string().contains("bytes 5000 to 20000"), "{error}");
     }
 }

@@ -10,7 +10,8 @@
 //! - A failed sync is never retried: what it covered is in doubt for ever. [`abort_on_failed_sync`] ends the process.
 //! - Writes never go through a map. A store into a sparse map dies with SIGBUS on a full disk, an
 //!   append returns ENOSPC. Maps are read-only.
-
+//! - What this process has not just written is brought in with [`File::fetch`] before it is touched in a map: a page that the
+//!   device cannot read is SIGBUS there.
 //!
 //! Each has a second implementation, [`sim`], for tests: a disk in memory that loses what was not synced.
 

@@ -16,7 +16,7 @@ use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchR
 use parquet::errors::ParquetError;
 use parquet::file::reader::{ChunkReader, Length};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// Bytes read ahead when a stretch of unknown length is read.
 const READ_AHEAD: usize = 64 << 10;
@@ -26,6 +26,8 @@ const READ_AHEAD: usize = 64 << 10;
 pub struct PartFile {
     file: Arc<File>,
     len: u64,
+    /// The first failure to read it. Of one in the midst of a batch, the Parquet library leaves a text.
+    failed: Arc<OnceLock<StorageError>>,
 }
 
 /// A position in a [`PartFile`].
@@ -40,6 +42,7 @@ pub struct PartFileRead {
 #[derive(Debug)]
 pub(super) struct PartReader {
     part: Arc<Part>,
+    file: PartFile,
     batches: ParquetRecordBatchReader,
     /// The current batch; `None` after the last.
     batch: Option<RecordBatch>,
@@ -56,7 +59,7 @@ impl PartFile {
         // Row P3 fails here, row P4 where the folder is read.
         let file = fs.open_read(path)?;
         let len = file.len()?;
-        Ok(PartFile { file: Arc::new(file), len })
+        Ok(PartFile { file: Arc::new(file), len, failed: Arc::default() })
     }
 
     /// Compares the whole file with its checksum in the catalog. A Parquet reader would not notice every wrong bit.
@@ -87,8 +90,17 @@ impl PartFile {
     fn read(&self, at: u64, len: usize) -> Result<Bytes, ParquetError> {
         let mut bytes = vec![0; len];
         let read = self.file.read_exact_at(&mut bytes, at);
-        read.map_err(|error| ParquetError::External(Box::new(error)))?;
+        read.map_err(|error| {
+            let error = StorageError::from(error);
+            ParquetError::External(Box::new(self.failed.get_or_init(|| error).clone()))
+        })?;
         Ok(bytes.into())
+    }
+
+    /// The file's own error when there is one: what cannot be read now is not damaged.
+    pub(super) fn fail(&self, error: ParquetError) -> StorageError {
+        let own = self.failed.get().cloned();
+        own.unwrap_or_else(|| StorageError::parquet(self.file.path(), error))
     }
 }
 
@@ -137,13 +149,12 @@ impl PartReader {
         wanted: Option<&[ColumnId]>,
         verify: bool,
     ) -> Result<PartReader, StorageError> {
-        let path = part.path();
         let file = part.open()?;
         if verify {
             file.verify(part.meta())?;
         }
-        let fail = |error| StorageError::parquet(&path, error);
-        let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(fail)?;
+        let fail = |error| file.fail(error);
+        let builder = ParquetRecordBatchReaderBuilder::try_new(file.clone()).map_err(fail)?;
         let ids = builder.schema().fields().iter().map(|field| {
             let id = field.metadata().get(FIELD_ID_KEY)?.parse().ok()?;
             Some(ColumnId(id))
@@ -162,7 +173,8 @@ impl PartReader {
             }
         };
         let batches = builder.with_batch_size(batch_rows).build().map_err(fail)?;
-        let mut reader = PartReader { part: part.clone(), batches, batch: None, columns };
+        let part = part.clone();
+        let mut reader = PartReader { part, file, batches, batch: None, columns };
         reader.next_batch()?;
         Ok(reader)
     }
@@ -170,8 +182,7 @@ impl PartReader {
     /// Goes on to the next batch.
     pub(super) fn next_batch(&mut self) -> Result<(), StorageError> {
         let next = self.batches.next().transpose();
-        self.batch =
-            next.map_err(|error| StorageError::parquet(&self.part.path(), error.into()))?;
+        self.batch = next.map_err(|error| self.file.fail(error.into()))?;
         Ok(())
     }
 

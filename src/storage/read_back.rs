@@ -30,7 +30,7 @@ pub struct FoundPart {
 pub fn read_back(fs: &Fs, path: &Path) -> Result<FoundPart, StorageError> {
     let file = PartFile::open(fs, path)?;
     let (bytes, crc) = (Length::len(&file), file.crc()?);
-    read(file, path, bytes, crc).map_err(|error| StorageError::parquet(path, error))
+    read(file.clone(), path, bytes, crc).map_err(|error| file.fail(error))
 }
 
 fn read(file: PartFile, path: &Path, bytes: u64, crc: u32) -> Result<FoundPart, ParquetError> {

@@ -35,10 +35,20 @@ impl TableDir {
 
     /// The folder's name: a readable hint of the table's first name and its number, which alone tells tables apart.
     pub fn name(shape: &Shape) -> String {
-        let is_plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
         let hint: String =
             shape.first_name.chars().take(40).map(|c| if is_plain(c) { c } else { '_' }).collect();
         format!("{hint}~{}", shape.def.id)
+    }
+
+    /// True when a folder may have got this name from us. Others below `tables` are not ours, such as the `lost+found` of a file system
+    /// that is mounted there.
+    pub fn is_name(name: &str) -> bool {
+        let ours = |(hint, id): (&str, &str)| {
+            !hint.is_empty()
+                && hint.chars().all(is_plain)
+                && id.parse().is_ok_and(|n: u32| n.to_string() == id)
+        };
+        name.rsplit_once('~').is_some_and(ours)
     }
 
     /// Where the folder is.
@@ -107,7 +117,11 @@ impl Drop for TableDir {
     }
 }
 
-/// Removes files and folders below `tables` that the catalog does not name, row P1 of `docs/formats/part.md`: parts of flushes and compactions that were cut
+fn is_plain(c: char) -> bool {
+    c.is_ascii_alphanumeric() || c == '_' || c == '-'
+}
+
+/// Removes files and folders of ours below `tables` that the catalog does not name, row P1 of `docs/formats/part.md`: parts of flushes and compactions that were cut
 /// off, and of tables that are gone. Returns how many files and folders went. At a start only.
 ///
 /// # Errors
@@ -115,7 +129,8 @@ impl Drop for TableDir {
 pub fn remove_orphans(fs: &Fs, tables: &Path, state: &CatalogState) -> Result<u64, StorageError> {
     let mut removed = 0;
     let known: HashSet<String> = state.tables.values().map(|t| TableDir::name(&t.shape)).collect();
-    for entry in fs.list(tables)?.into_iter().filter(|e| e.is_dir && !known.contains(&e.name)) {
+    let is_orphan = |name: &str| TableDir::is_name(name) && !known.contains(name);
+    for entry in fs.list(tables)?.into_iter().filter(|e| e.is_dir && is_orphan(&e.name)) {
         fs.remove_dir_all(&tables.join(entry.name))?;
         removed += 1;
     }

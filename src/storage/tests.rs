@@ -3,6 +3,7 @@
 use super::part_reader::PartReader;
 use super::*;
 use crate::io::Fs;
+use crate::io::sim::SimDisk;
 use crate::schema::{ColumnDef, TableDef, TableOptions};
 use crate::types::{ColumnId, ColumnType, PartitionBy, SeqTxn, TableId};
 use arrow::array::{
@@ -388,6 +389,23 @@ fn a_part_that_is_not_whole_is_refused_and_an_unfinished_one_leaves_nothing() {
     assert!(matches!(merge(false), Err(StorageError::DamagedPart { .. })));
     assert_eq!(Fs::real().list(&folder).unwrap().len(), 1);
     assert!(PartReader::open(&part, 10).is_err());
+}
+
+#[test]
+fn a_part_that_cannot_be_read_in_the_midst_of_its_batches_is_not_taken_for_damaged() {
+    let disk = SimDisk::new(1);
+    let dir = TableDir::new(&disk.fs(), Path::new("/tables"), schema().shape());
+    let series = Arc::new(SeriesSet::default());
+    let model = (0..100).map(|n| Row { time: n, float: Some(n as f64), ..Row::default() });
+    let run = run_of(&model.collect::<Vec<_>>(), &series, 1);
+    let part = write(&dir, &[run], &series);
+    // All but the footer, which is read first.
+    disk.make_unreadable(&part.path(), 4..100).unwrap();
+    let error = PartReader::open_columns(&part, 10, None, false).unwrap_err();
+    let StorageError::Io(error) = &error else { panic!("{error:?}") };
+    assert_eq!(error.path, part.path());
+    disk.make_unreadable(&part.path(), 0..0).unwrap();
+    assert!(PartReader::open_columns(&part, 10, None, false).is_ok());
 }
 
 #[test]

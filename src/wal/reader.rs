@@ -16,6 +16,7 @@ use crate::types::wire::Take;
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 type Result<T> = std::result::Result<T, WalError>;
@@ -32,7 +33,13 @@ pub struct SegmentReader {
     growing: Mutex<()>,
     /// Of a segment that was open in this process. Gone, with the writer's descriptor, once the file has everything.
     unwritten: Weak<Unwritten>,
+    /// By piece of the file, whether it was brought in before it is touched. `None` of a segment that was open in this process: what was
+    /// written a moment ago is in the page cache, and to ask for each frame would cost.
+    fetched: Option<Vec<AtomicBool>>,
 }
+
+/// Bytes of a segment that are brought in together.
+const PIECE: u64 = 128 << 10;
 
 /// A segment grows while it is read, and a map is dear to replace: it covers more than the file has.
 #[derive(Clone, Debug)]
@@ -83,12 +90,15 @@ impl SegmentReader {
             return Err(damaged("the header is cut short"));
         }
         let mapped = Mapped { map: Arc::new(file.map(mapped_len(len))?), len };
+        file.fetch(&mapped.map, 0..HEADER_LEN as u64)?;
         let path = || file.path().to_owned();
         match check_header(&mapped.map[..HEADER_LEN], identity) {
             Ok(epoch) => {
                 let (mapped, growing) = (ArcSwap::from_pointee(mapped), Mutex::default());
-                let unwritten = Weak::new();
-                Ok(SegmentReader { file, seed: identity.seed(), epoch, mapped, growing, unwritten })
+                let (seed, unwritten) = (identity.seed(), Weak::new());
+                let pieces = (0..len.div_ceil(PIECE)).map(|_| AtomicBool::default());
+                let fetched = Some(pieces.collect());
+                Ok(SegmentReader { file, seed, epoch, mapped, growing, unwritten, fetched })
             }
             Err(HeaderFault::Damaged(what)) => Err(damaged(what)),
             Err(HeaderFault::Misplaced) => Err(WalError::Misplaced { path: path() }),
@@ -109,8 +119,13 @@ impl SegmentReader {
         ledger: &Ledger,
     ) -> Result<SegmentReader> {
         let unwritten = ledger.unwritten(identity.writer, identity.segment);
-        let unwritten = unwritten.as_ref().map(Arc::downgrade).unwrap_or_default();
-        Ok(SegmentReader { unwritten, ..SegmentReader::open(fs, wal_dir, identity)? })
+        let reader = SegmentReader::open(fs, wal_dir, identity)?;
+        Ok(match &unwritten {
+            Some(unwritten) => {
+                SegmentReader { unwritten: Arc::downgrade(unwritten), fetched: None, ..reader }
+            }
+            None => reader,
+        })
     }
 
     /// The start of the server that created the segment.
@@ -150,7 +165,11 @@ impl SegmentReader {
         let header_len = FRAME_HEADER_LEN as u32;
         let header = match self.unwritten(offset) {
             Some(held) => held.get(offset, header_len).and_then(FrameHeader::take),
-            None => self.mapped.load().get(offset, header_len).and_then(FrameHeader::take),
+            None => {
+                let mapped = self.mapped.load();
+                self.fetch(&mapped, offset, header_len)?;
+                mapped.get(offset, header_len).and_then(FrameHeader::take)
+            }
         };
         let is_known = |header: FrameHeader| header.series_after() <= Some(cursor.known);
         if header.is_some_and(is_known) {
@@ -184,11 +203,13 @@ impl SegmentReader {
         let short = PREFIX_LEN as u32;
         let cut = |len| self.damage(offset, len, "the file ends before the record does");
         let mut held = self.held(offset, short)?.ok_or_else(|| cut(short))?;
+        self.fetch_held(&held, offset, short)?;
         let prefix = held.get(offset, short).and_then(Prefix::of);
         let prefix = prefix.ok_or_else(|| self.damage(offset, short, "no record begins here"))?;
         if held.get(offset, prefix.len).is_none() {
             held = self.held(offset, prefix.len)?.ok_or_else(|| cut(prefix.len))?;
         }
+        self.fetch_held(&held, offset, prefix.len)?;
         if verifies(prefix.bytes(&held, offset), self.seed, offset) {
             Ok((held, prefix))
         } else {
@@ -208,6 +229,39 @@ impl SegmentReader {
         match self.unwritten(offset) {
             Some(held) => Ok(held.get(offset, len).is_some().then_some(held)),
             None => Ok(self.mapped(offset, len)?.map(Held::Mapped)),
+        }
+    }
+
+    /// Has bytes brought in before they are touched, where nobody did before: that the device cannot read them is then an error of the
+    /// frame that they are in. Bytes that have left memory since, and cannot be read a second time, still end the process.
+    fn fetch(&self, mapped: &Mapped, offset: u64, len: u32) -> Result<()> {
+        let Some(fetched) = &self.fetched else { return Ok(()) };
+        let known = mapped.len.min(mapped.map.len() as u64);
+        let end = offset.saturating_add(u64::from(len)).min(known);
+        if offset >= end {
+            return Ok(());
+        }
+        for piece in offset / PIECE..end.div_ceil(PIECE) {
+            let is_fetched = usize::try_from(piece).ok().and_then(|piece| fetched.get(piece));
+            // Relaxed: what is fetched twice is fetched.
+            if is_fetched.is_some_and(|is_fetched| is_fetched.load(Ordering::Relaxed)) {
+                continue;
+            }
+            let (from, to) = (piece * PIECE, (piece * PIECE + PIECE).min(known));
+            match (self.file.fetch(&mapped.map, from..to), is_fetched) {
+                (Ok(()), Some(is_fetched)) => is_fetched.store(true, Ordering::Relaxed),
+                (Ok(()), None) => {}
+                // Row S15, unless others are there.
+                (Err(_), _) => self.file.fetch(&mapped.map, from.max(offset)..to.min(end))?,
+            }
+        }
+        Ok(())
+    }
+
+    fn fetch_held(&self, held: &Held, offset: u64, len: u32) -> Result<()> {
+        match held {
+            Held::Mapped(mapped) => self.fetch(mapped, offset, len),
+            Held::Unwritten(..) => Ok(()),
         }
     }
 
@@ -410,12 +464,15 @@ impl Records<'_> {
     /// True when nothing but zeros follows.
     fn at_end(&self) -> Result<bool> {
         let len = self.reader.file.len()?;
-        if self.offset >= len {
-            return Ok(true);
+        let mut piece = Vec::new();
+        for at in (self.offset..len).step_by(PIECE as usize) {
+            piece.resize(PIECE.min(len - at) as usize, 0);
+            self.reader.file.read_exact_at(&mut piece, at)?;
+            if piece.iter().any(|&byte| byte != 0) {
+                return Ok(false);
+            }
         }
-        let map = self.reader.file.map(len)?;
-        let rest = map.get(self.offset as usize..).unwrap_or_default();
-        Ok(rest.iter().all(|&byte| byte == 0))
+        Ok(true)
     }
 }
 

@@ -224,7 +224,7 @@ fn open(dir: &TempDir, config: &ApplyConfig, clock: &Clock, epoch: u64) -> Apply
     };
     let catalog = Arc::new(catalog);
     let pool = ApplyPool::open(config.clone(), &fs, clock, paths, catalog, &state).unwrap();
-    pool.spawn();
+    pool.spawn().unwrap();
     pool
 }
 

@@ -1,7 +1,7 @@
 //! What stops a table, what goes on meanwhile, and how the table goes on.
 
 use crate::apply_lab::{Lab, ROWS, block_on, check_whole, quiet, sorted_values};
-use headwater::apply::{ApplyConfig, Data, ErrorTag, ResumeError, TxnKind};
+use headwater::apply::{ApplyConfig, CompactionConfig, Data, ErrorTag, ResumeError, TxnKind};
 use headwater::schema::ColumnDef;
 use headwater::types::{ColumnId, ColumnType, SeqTxn};
 use std::path::{Path, PathBuf};
@@ -38,6 +38,43 @@ fn a_damaged_frame_suspends_its_table_and_no_other() {
     assert_eq!(lab.pool().resume(other, None), Err(ResumeError::NotSuspended));
     check_whole(&lab.applied(table));
     check_whole(&lab.flush(table));
+}
+
+#[test]
+fn a_damaged_part_that_is_to_be_merged_suspends_its_table_and_no_other() {
+    let compaction = CompactionConfig { fan_in: 2, ..CompactionConfig::default() };
+    let mut lab = Lab::new(ApplyConfig { compaction, ..quiet() });
+    let (table, other) = (lab.create(1), lab.create(2));
+    lab.write(table, 0);
+    let part = lab.flush(table).parts[0].path();
+    let mut bytes = std::fs::read(&part).unwrap();
+    bytes[100] ^= 1;
+    std::fs::write(&part, &bytes).unwrap();
+    lab.write(table, 0);
+    lab.flush(table);
+    assert_eq!(lab.compacted(table).parts.len(), 2, "its inputs stay");
+    let progress = lab.pool().progress(table).unwrap();
+    let trouble = progress.trouble().expect("the merge failed");
+    assert_eq!(trouble.tag, ErrorTag::CorruptPart);
+    assert!(trouble.message.contains(part.to_str().unwrap()), "{trouble}");
+    lab.pool().tick();
+    assert!(progress.is_suspended() && !lab.pool().is_compacting(), "it is not tried again");
+    let waiting = lab.write(table, 0);
+    assert!(block_on(progress.wait_applied(waiting)).is_err());
+    for _ in 0..2 {
+        lab.write(other, 0);
+        lab.flush(other);
+    }
+    assert_eq!(lab.compacted(other).parts.len(), 1);
+
+    bytes[100] ^= 1;
+    std::fs::write(&part, &bytes).unwrap();
+    assert_eq!(lab.pool().resume(table, None), Ok(()));
+    check_whole(&lab.applied(table));
+    lab.flush(table);
+    lab.pool().tick();
+    check_whole(&lab.compacted(table));
+    assert!(lab.snapshot(table).parts.len() < 3 && progress.trouble().is_none());
 }
 
 #[test]

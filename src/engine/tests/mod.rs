@@ -5,6 +5,7 @@
 mod bounded_start;
 mod clock;
 mod faults;
+mod findings;
 mod flips;
 mod model;
 mod planted;

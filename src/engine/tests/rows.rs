@@ -1,7 +1,7 @@
 //! Every row of the recovery tables in `docs/formats/`: the files as the row has them, a start, and what the row says of it.
 //!
 //! Where the row refuses the start, the check must say so too, and the server must start after a repair unless only a newer release
-//! helps.
+//! helps. Where it suspends a table, the repair keeps the file and the start does the same again.
 
 use crate::apply::ErrorTag;
 use crate::clock::Clock;
@@ -76,25 +76,12 @@ impl Bed {
 
     /// A start, and a client.
     pub(super) fn begin(&self) -> Life {
-        let steps = self.open().expect("a sound folder");
-        let session = client(&steps);
-        Life { steps, session }
+        Life::of(self.open().expect("a sound folder"))
     }
 
     /// The file and the bytes of the n-th frame of a table.
     pub(super) fn frame(&self, table: &str, n: usize) -> (PathBuf, Range<usize>) {
-        let uuid =
-            *std::fs::read(self.dir().join("identity")).unwrap()[12..].first_chunk().unwrap();
-        let log =
-            sequencer::survey(&Fs::real(), &self.dir().join("wal/txnlog"), &uuid, &mut |_| true);
-        let log = log.expect("a sound log").expect("a log");
-        let named = log.state.tables().find(|(_, state)| &*state.name == table);
-        let (id, _) = named.expect("the table");
-        let frames = log.transactions.iter().filter(|txn| txn.table == id);
-        let frame = frames.filter_map(|txn| txn.kind.frame()).nth(n).expect("a frame");
-        let Frame { writer, segment, offset, len, .. } = *frame;
-        let path = self.dir().join(format!("wal/{writer}/{segment}.wal"));
-        (path, offset as usize..offset as usize + len as usize)
+        frame(&Fs::real(), self.dir(), table, n)
     }
 
     /// A chunk of the log.
@@ -128,6 +115,20 @@ impl Bed {
         let folder = self.dir().join("tables/a~1/hw_day=1970-01-01");
         std::fs::read_dir(folder).unwrap().next().expect("a part").unwrap().path()
     }
+}
+
+/// The file and the bytes of the n-th frame of a table.
+pub(super) fn frame(fs: &Fs, dir: &Path, table: &str, n: usize) -> (PathBuf, Range<usize>) {
+    let uuid = *fs.read(&dir.join("identity")).unwrap()[12..].first_chunk().unwrap();
+    let log = sequencer::survey(fs, &dir.join("wal/txnlog"), &uuid, &mut |_| true);
+    let log = log.expect("a sound log").expect("a log");
+    let named = log.state.tables().find(|(_, state)| &*state.name == table);
+    let (id, _) = named.expect("the table");
+    let frames = log.transactions.iter().filter(|txn| txn.table == id);
+    let frame = frames.filter_map(|txn| txn.kind.frame()).nth(n).expect("a frame");
+    let Frame { writer, segment, offset, len, .. } = *frame;
+    let path = dir.join(format!("wal/{writer}/{segment}.wal"));
+    (path, offset as usize..offset as usize + len as usize)
 }
 
 fn client(steps: &Steps) -> Session {
@@ -215,6 +216,11 @@ pub(super) struct Life {
 }
 
 impl Life {
+    pub(super) fn of(steps: Steps) -> Life {
+        let session = client(&steps);
+        Life { steps, session }
+    }
+
     /// A row for each of the tables, one a commit, all of one series.
     pub(super) fn rows(&mut self, tables: &[&str], numbers: Range<u64>) {
         for n in numbers {
@@ -557,20 +563,25 @@ fn hold(row: &Row) -> Result<(), String> {
     let checked = check(&Fs::real(), bed.dir()).map_err(|error| format!("check: {error}"))?;
     let (found, started) = (&checked.findings, start(&bed));
     let said = |names: &[&str], what: &str| names.iter().all(|name| what.contains(name));
+    let is_suspended =
+        |started: &Result<(u64, u64, Vec<String>), String>| match (row.start, started) {
+            (Start::Suspended(a, b, names), Ok((is_a, is_b, troubles))) => {
+                (a, b) == (*is_a, *is_b)
+                    && troubles.len() == 1
+                    && said(names, &troubles[0])
+                    && troubles[0].starts_with("CORRUPT WAL")
+            }
+            _ => false,
+        };
     match (row.start, &started) {
         (Start::Whole(a, b), Ok(is)) if (a, b, Vec::new()) == *is && found.is_empty() => {}
         (Start::Unread(a, b, names), Ok(is))
             if (a, b, Vec::new()) == *is && found.iter().any(|f| said(names, &f.what)) => {}
-        (Start::Suspended(a, b, names), Ok((is_a, is_b, troubles)))
-            if (a, b) == (*is_a, *is_b)
-                && troubles.len() == 1
-                && said(names, &troubles[0])
-                && troubles[0].starts_with("CORRUPT WAL")
-                && !found.is_empty() => {}
+        (Start::Suspended(..), started) if is_suspended(started) && !found.is_empty() => {}
         (Start::Refused(names), Err(error)) if said(names, error) && !found.is_empty() => {}
         _ => return Err(format!("{started:?}, and the check says {found:?}")),
     }
-    if !matches!(row.start, Start::Refused(_) | Start::Unread(..)) {
+    if matches!(row.start, Start::Whole(..)) {
         return Ok(());
     }
     let is_mendable = found.iter().all(|finding| finding.is_mendable());
@@ -588,6 +599,8 @@ fn hold(row: &Row) -> Result<(), String> {
     match &started {
         Ok((is_a, is_b, troubles))
             if (*is_a, *is_b) == (a, b) && troubles.is_empty() && again.findings.is_empty() => {}
+        // What is lost stays lost until somebody gives it up; the segment was there or not, and is kept once.
+        started if is_suspended(started) && again.findings == *found && done.len() < 2 => {}
         _ => return Err(format!("{done:?}, then {:?} and {started:?}", again.findings)),
     }
     // Nothing is gone that was there.
@@ -662,6 +675,26 @@ fn a_file_that_the_catalog_does_not_name_goes_at_the_start() {
     copy(&bed.part(), &stray);
     assert_eq!(start(&bed), Ok((3, 3, Vec::new())), "row {}", "P1");
     assert!(!stray.exists());
+}
+
+#[test]
+fn a_folder_below_tables_that_is_not_ours_is_left_alone() {
+    let bed = Bed::new(0);
+    let (folder, file) = (bed.dir().join("tables/lost+found"), "tables/lost+found/a~1/#12");
+    std::fs::create_dir_all(folder.join("a~1")).unwrap();
+    std::fs::write(bed.dir().join(file), b"somebody's").unwrap();
+    assert_eq!(start(&bed), Ok((0, 0, Vec::new())), "no table is there yet");
+    let bed = bed.life(|life| life.rows(BOTH, 0..3));
+    assert!(bed.open().expect("a sound folder").close().flushed);
+    // A table that the catalog does not name was never finished.
+    let (ours, theirs) = (bed.dir().join("tables/c~7"), bed.dir().join("tables/c~07"));
+    [&ours, &theirs].into_iter().for_each(|path| std::fs::create_dir(path).unwrap());
+    assert_eq!(start(&bed), Ok((3, 3, Vec::new())));
+    assert!(!ours.exists() && theirs.exists());
+    std::fs::remove_dir_all(bed.dir().join("catalog")).unwrap();
+    repair(&Fs::real(), bed.dir()).expect("a new catalog");
+    assert_eq!(start(&bed), Ok((3, 3, Vec::new())));
+    assert_eq!(std::fs::read(bed.dir().join(file)).unwrap(), b"somebody's");
 }
 
 #[test]

@@ -1,9 +1,13 @@
 //! Trouble that may pass: each table says what it is, waits, and goes on by itself.
 
+use super::rows::{BOTH, Bed, Life, frame};
 use super::world::{Outcome, World};
 use crate::apply::{ErrorTag, Trouble};
-use crate::engine::steps::Actor;
-use crate::io::sim::{Fault, FaultKind};
+use crate::clock::Clock;
+use crate::engine::steps::{Actor, Steps};
+use crate::engine::{DEFAULT_DATABASE, EngineConfig, check, repair};
+use crate::io::sim::{Fault, FaultKind, SimDisk};
+use std::path::Path;
 use std::time::Duration;
 
 /// A server that has rows in memory.
@@ -102,4 +106,47 @@ fn what_was_committed_to_a_table_in_trouble_says_how_long_it_waits() {
     assert_eq!(lag(&world), Some(Duration::from_secs(5)));
     while world.step(Actor::Worker) {}
     assert_eq!(lag(&world), Some(Duration::ZERO));
+}
+
+#[test]
+fn a_range_of_a_segment_that_the_device_cannot_read_holds_up_its_table_and_no_other() {
+    let (disk, dir) = (SimDisk::new(1), Path::new("/data"));
+    let clock = Clock::manual(1_700_000_000_000_000_000);
+    let config = EngineConfig { data_dir: dir.to_owned(), ..Bed::new(0).config };
+    let open = || Steps::open(config.clone(), disk.fs(), clock.clone()).expect("the start goes on");
+    let mut life = Life::of(open());
+    life.rows(BOTH, 0..3);
+    drop(life);
+    disk.kill();
+    let (path, bytes) = frame(&disk.fs(), dir, "a", 1);
+    let range = bytes.start as u64..bytes.end as u64;
+    disk.make_unreadable(&path, range.clone()).expect("the segment");
+    let is_named = |what: &str| {
+        what.contains(path.to_str().expect("a name"))
+            && what.contains(&format!("bytes {} to ", range.start))
+    };
+    let report = check(&disk.fs(), dir).expect("a look at the rest");
+    let [finding] = &report.findings[..] else { panic!("{:?}", report.findings) };
+    assert!(is_named(&finding.what) && !finding.is_mendable(), "row {}: {finding:?}", "S15");
+    let (_, done) = repair(&disk.fs(), dir).expect("nothing to mend");
+    assert_eq!(done, [""; 0]);
+
+    let mut steps = open();
+    while steps.step(Actor::Worker) {}
+    let rows = |steps: &Steps, table| {
+        steps.engine().snapshot(DEFAULT_DATABASE, table).map_or(0, |snapshot| snapshot.rows())
+    };
+    let troubles = |steps: &Steps| -> Vec<Trouble> {
+        let tables = steps.engine().shared.apply.tables();
+        tables.iter().filter_map(|table| table.progress.trouble()).collect()
+    };
+    assert_eq!((rows(&steps, "a"), rows(&steps, "b")), (1, 3));
+    let [trouble] = &troubles(&steps)[..] else { panic!("{:?}", troubles(&steps)) };
+    assert!(trouble.tag == ErrorTag::Io && is_named(&trouble.message), "{trouble}");
+
+    disk.make_unreadable(&path, 0..0).expect("the segment");
+    clock.advance(Duration::from_secs(60));
+    steps.step(Actor::Ticker);
+    while steps.step(Actor::Worker) {}
+    assert_eq!((rows(&steps, "a"), rows(&steps, "b"), troubles(&steps)), (3, 3, Vec::new()));
 }

@@ -1,8 +1,10 @@
 //! The bytes of one file, what the kernel shows and what the device holds.
 
 use super::rng::Rng;
+use rustix::io::Errno;
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 
 /// The unit that a device writes whole.
@@ -36,6 +38,8 @@ pub(super) struct Content {
     pending: Vec<Change>,
     /// The shown bytes in a file of the real kernel, once somebody has mapped them.
     mapped: Option<File>,
+    /// Where the device fails to read.
+    unreadable: Range<u64>,
 }
 
 /// How much of what was not synced a power cut leaves.
@@ -103,6 +107,17 @@ impl Image {
 impl Content {
     pub(super) fn len(&self) -> u64 {
         self.shown.len
+    }
+
+    /// Fails where the device does.
+    pub(super) fn readable(&self, range: &Range<u64>) -> io::Result<()> {
+        let (start, end) =
+            (range.start.max(self.unreadable.start), range.end.min(self.unreadable.end));
+        if start < end { Err(Errno::IO.into()) } else { Ok(()) }
+    }
+
+    pub(super) fn make_unreadable(&mut self, range: Range<u64>) {
+        self.unreadable = range;
     }
 
     /// False when the file ends before.

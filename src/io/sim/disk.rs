@@ -8,6 +8,7 @@ use crate::io::{DirEntry, Fs, Operation, Room};
 use rustix::io::Errno;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::ops::Range;
 use std::path::{Component, Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -136,6 +137,17 @@ impl SimDisk {
         let mut disk = self.lock();
         let node = disk.find(path)?;
         disk.content(node)?.flip(bit);
+        Ok(())
+    }
+
+    /// Has the device fail to read this range of a file, and no other. An empty one makes all of it readable again.
+    ///
+    /// # Errors
+    /// There is no such file.
+    pub fn make_unreadable(&self, path: &Path, range: Range<u64>) -> io::Result<()> {
+        let mut disk = self.lock();
+        let node = disk.find(path)?;
+        disk.content(node)?.make_unreadable(range);
         Ok(())
     }
 
