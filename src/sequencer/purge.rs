@@ -4,7 +4,7 @@ use super::LogError;
 use super::log::chunk_path;
 use super::record::Batch;
 use super::sync::Mutex;
-use crate::io::Fs;
+use crate::io::{Fs, synced};
 use crate::planted::{Bug, is_planted};
 use crate::types::{SegmentId, SeqTxn, TableId, WriterId};
 use std::collections::BTreeMap;
@@ -72,7 +72,8 @@ impl Closed {
         self.chunks.lock().unwrap_or_else(PoisonError::into_inner).push(chunk);
     }
 
-    /// Removes the oldest chunks as long as they are done; a chunk that is not keeps all after it. Returns how many went.
+    /// Removes the oldest chunks as long as they are done; a chunk that is not keeps all after it. Returns how many went. Ends
+    /// the process when a sync fails.
     pub(super) fn purge(
         &self,
         mut flushed: impl FnMut(TableId) -> SeqTxn,
@@ -85,7 +86,7 @@ impl Closed {
         {
             self.fs.remove(&chunk_path(&self.dir, first.chunk))?;
             // One at a time: after a power cut, no chunk may be there again without the one after it.
-            self.fs.sync_dir(&self.dir)?;
+            synced(self.fs.sync_dir(&self.dir))?;
             chunks.remove(0);
             removed += 1;
         }

@@ -9,7 +9,7 @@ use super::format::{
 use super::record::{Batch, Carried};
 use super::recovery::{CarriedFrames, collect};
 use super::{Committed, Durability, LogError};
-use crate::io::Fs;
+use crate::io::{Fs, synced};
 use crate::types::{SeqTxn, TableId};
 use bytes::Bytes;
 use std::collections::{BTreeMap, VecDeque};
@@ -72,7 +72,7 @@ pub fn shelf_files(fs: &Fs, dir: &Path) -> Result<Vec<ShelfFile>, LogError> {
     Ok(files)
 }
 
-/// Writes a shelf, durably: on return it is there whole.
+/// Writes a shelf, durably: on return it is there whole. Ends the process when a sync fails: nobody knows then whether it is there.
 ///
 /// # Errors
 /// A file operation failed; then nothing is there.
@@ -108,7 +108,7 @@ pub fn shelve(
     let mut seal = Vec::new();
     format::begin_record(&mut seal);
     append(&mut out, seal, RecordKind::Seal, ordinal, seed);
-    fs.replace(&file.path, &out)?;
+    synced(fs.replace(&file.path, &out))?;
     Ok(file)
 }
 
@@ -202,7 +202,7 @@ pub fn read_shelf(fs: &Fs, file: &ShelfFile, uuid: &[u8; 16]) -> Result<Shelf, L
     Ok(shelf)
 }
 
-/// Removes a shelf of which everything is in parts.
+/// Removes a shelf of which everything is in parts. Ends the process when a sync fails.
 ///
 /// # Errors
 /// A file operation failed. Done again, it goes on.
@@ -211,7 +211,7 @@ pub fn remove_shelf(fs: &Fs, file: &ShelfFile) -> Result<(), LogError> {
         fs.remove(&file.path)?;
     }
     let dir = file.path.parent().unwrap_or(Path::new("."));
-    Ok(fs.sync_dir(dir)?)
+    Ok(synced(fs.sync_dir(dir))?)
 }
 
 /// What shelves and log have together, each table's transactions in order. Where both have one, it is the same. Without syncs, a power cut
