@@ -224,12 +224,18 @@ impl Housekeeper {
             let flushed = retention.flushed(table, now, shared.apply.flushed_txn(table));
             flushed.max(shelves.through(table))
         };
+        // Many chunks carry frames of the same few segments. One sync is enough for all of them: the purge judges chunks that were complete
+        // when it began, and a commit is in its segment, or kept for it, before its receipt goes to the log.
+        let mut done: BTreeSet<(WriterId, SegmentId)> = BTreeSet::new();
         let settled = |writer, segment, _end| {
+            if done.contains(&(writer, segment)) {
+                return true;
+            }
             let settled = shared.settle(writer, segment);
             if let Err(error) = &settled {
                 tracing::warn!(%error, "a segment may lack commits that only the log has; the log keeps them");
             }
-            settled.is_ok()
+            settled.is_ok() && done.insert((writer, segment))
         };
         if let Err(error) = shared.sequencer.purge(flushed, settled) {
             tracing::warn!(%error, "a chunk of the log that is done with stays for now");
