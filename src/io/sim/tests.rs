@@ -73,6 +73,23 @@ fn a_replaced_file_is_old_or_new_and_never_a_mixture() {
 }
 
 #[test]
+fn a_folder_that_was_created_in_several_tries_survives_every_power_cut() {
+    let kinds = [FaultKind::Io, FaultKind::NoSpace, FaultKind::NoDescriptors, FaultKind::NoMemory];
+    for (kind, seed) in kinds.into_iter().flat_map(|kind| (0..100).map(move |seed| (kind, seed))) {
+        let (disk, fs) = disk(seed);
+        disk.plan(&[Fault { kind, nth: seed % 6 + 1, persistent: false }]);
+        match fs.create_dir_all(path("/d/e/f")) {
+            // The process ends.
+            Err(error) if error.operation == Operation::Sync => continue,
+            Err(_) => fs.create_dir_all(path("/d/e/f")).expect("the fault has passed"),
+            Ok(()) => {}
+        }
+        disk.power_cut();
+        assert!(disk.fs().exists(path("/d/e/f")).unwrap(), "{kind:?}, seed {seed}");
+    }
+}
+
+#[test]
 fn a_kill_loses_nothing_and_voids_the_handles() {
     let (disk, fs) = disk(1);
     let file = fs.open(path("/d/a")).unwrap();
