@@ -6,6 +6,7 @@ use crate::clock::Clock;
 use crate::codec::Precision;
 use crate::engine::steps::{Actor, Steps};
 use crate::engine::{DEFAULT_DATABASE, EngineConfig, OpenError, Origin, Session};
+use crate::io::Operation;
 use crate::io::sim::{Ended, Fault, Rng, SimDisk};
 use crate::sequencer::{Change, Durability, Progress, Receipt};
 use crate::types::TableId;
@@ -112,16 +113,23 @@ impl World {
             Ended::FailedSync if self.rng.one_in(2) => self.disk.power_cut(),
             Ended::FailedSync => self.disk.kill(),
         }
-        let forgets = ended == Ended::PowerCut || ended == Ended::FailedSync;
         self.clients.clear();
+        if ended == Ended::PowerCut || ended == Ended::FailedSync {
+            self.forget_unsynced();
+        }
         for known in self.model.connections.values_mut() {
-            // `nosync` promises nothing against a power cut.
-            if forgets && self.config.sequencer.durability == Durability::NoSync {
-                (known.floor, known.acked) = (known.durable, 0);
-            }
             known.floor = known.floor.max(known.acked);
         }
         self.steps = None;
+    }
+
+    /// `nosync` promises nothing against a power cut, or a device that fails.
+    fn forget_unsynced(&mut self) {
+        if self.config.sequencer.durability == Durability::NoSync {
+            for known in self.model.connections.values_mut() {
+                (known.floor, known.acked) = (known.durable, 0);
+            }
+        }
     }
 
     /// Starts the server with `faults` ahead. A start that fails must succeed once the disk is sound again.
@@ -154,6 +162,9 @@ impl World {
     fn refused(&mut self, error: &OpenError) -> Result<(), String> {
         if self.disk.hits() == 0 {
             return Err(format!("the start is refused: {error}"));
+        }
+        if self.disk.broken().contains(&Operation::Sync) {
+            self.forget_unsynced();
         }
         self.disk.kill();
         self.disk.heal();

@@ -117,6 +117,34 @@ fn after_a_failed_sync_the_kernel_shows_what_the_device_lacks_and_the_next_sync_
 }
 
 #[test]
+fn after_a_failed_sync_of_names_they_are_shown_until_the_process_ends_and_no_sync_keeps_them() {
+    let sync_dir = |fs: &Fs| fs.sync_dir(path("/d"));
+    let sync_all = |fs: &Fs| fs.sync_all(path("/d"));
+    for sync in [&sync_dir as &dyn Fn(&Fs) -> crate::io::Result<()>, &sync_all] {
+        for seed in 0..20 {
+            let (disk, fs) = disk(seed);
+            fs.create(path("/d/b")).unwrap();
+            fs.remove(path("/d/a")).unwrap();
+            disk.plan(&[Fault { kind: FaultKind::Sync, nth: 1, persistent: false }]);
+            assert_eq!(sync(&fs).unwrap_err().operation, Operation::Sync);
+            fs.create(path("/d/c")).unwrap();
+            sync(&fs).unwrap();
+            fs.create(path("/d/e")).unwrap();
+            let names = |fs: &Fs| {
+                let entries = fs.list(path("/d")).unwrap();
+                entries.into_iter().map(|entry| entry.name).collect::<String>()
+            };
+            assert_eq!(names(&fs), "bce");
+            disk.kill();
+            assert_eq!(names(&disk.fs()), "ace");
+            disk.power_cut();
+            let left = names(&disk.fs());
+            assert!(left == "ac" || left == "ace", "seed {seed}: {left}");
+        }
+    }
+}
+
+#[test]
 fn faults_strike_the_nth_operation_they_can_hit_once_or_for_ever() {
     let (disk, fs) = disk(1);
     let file = fs.open(path("/d/a")).unwrap();
