@@ -36,6 +36,8 @@ pub(super) struct World {
     steps: Option<Steps>,
     clients: BTreeMap<u64, Client>,
     next_connection: u64,
+    /// The process ended itself as after a failed sync, and the device had failed nothing.
+    ended_needlessly: bool,
 }
 
 /// One connection from outside.
@@ -85,6 +87,7 @@ impl World {
             steps: None,
             clients: BTreeMap::new(),
             next_connection: 1,
+            ended_needlessly: false,
         }
     }
 
@@ -106,6 +109,7 @@ impl World {
         if ended == Ended::Stuck {
             self.disk.heal();
         }
+        self.ended_needlessly |= ended == Ended::FailedSync && self.disk.broken().is_empty();
         match ended {
             Ended::PowerCut => self.disk.power_cut(),
             Ended::Killed | Ended::Stuck => self.disk.kill(),
@@ -140,6 +144,9 @@ impl World {
 
     /// Starts the server; faults that were planned go on.
     pub(super) fn start_again(&mut self) -> Result<Outcome, String> {
+        if self.ended_needlessly {
+            return Err("the process ended itself, and no sync had failed".to_owned());
+        }
         for _ in 0..STARTS_MAX {
             let (config, fs, clock) = (self.config.clone(), self.disk.fs(), self.clock.clone());
             match self.guard(|_| Steps::open(config, fs, clock)) {
