@@ -25,10 +25,10 @@ mod metrics {
 mod sequencer {
     mod sync {
         pub(super) use atomic_waker::AtomicWaker;
-        pub(super) use shuttle::sync::Mutex;
         pub(super) use shuttle::sync::atomic::{
             AtomicIsize, AtomicPtr, AtomicU8, AtomicU64, Ordering,
         };
+        pub(super) use shuttle::sync::{Mutex, MutexGuard};
         pub(super) use shuttle::thread::{
             Builder, JoinHandle, Thread, current, park, park_timeout,
         };

@@ -5,12 +5,12 @@ use super::open::Shared;
 use super::replay::Replay;
 use super::retention::Retention;
 use super::shelf::Shelves;
-use crate::io::{DirLock, abort_on_failed_sync, abort_on_lost_directory};
+use crate::io::{DirLock, abort_on_lost_directory, synced};
 use crate::metrics;
 use crate::planted::{Bug, is_planted};
 use crate::sequencer::{Change, Progress, Receipt};
 use crate::types::{SegmentId, TableId, WriterId};
-use crate::wal;
+use crate::wal::{self, WalError};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -228,27 +228,40 @@ impl Housekeeper {
             let flushed = retention.flushed(table, now, shared.apply.flushed_txn(table));
             flushed.max(shelves.through(table))
         };
+        // Many chunks carry frames of the same few segments. One sync is enough for all of them: the purge judges chunks that were complete
+        // when it began, and a commit is in its segment, or kept for it, before its receipt goes to the log.
+        let mut done: BTreeSet<(WriterId, SegmentId)> = BTreeSet::new();
         let settled = |writer, segment, _end| {
-            if !is_planted(Bug::CarriedPurgedUnwritten)
-                && let Err(error) = shared.writers.write_out(writer, segment)
-            {
-                tracing::warn!(%error, "a segment lacks commits that only the log has; the log keeps them");
-                return false;
+            if done.contains(&(writer, segment)) {
+                return true;
             }
-            let path = shared.identity.segment(writer, segment).path(&shared.wal_dir);
-            match shared.fs.open(&path) {
-                Ok(file) => {
-                    // A quiet connection's commits all travelled in the log; its segment was never synced.
-                    if let Err(error) = file.sync_data() {
-                        abort_on_failed_sync(&error);
-                    }
-                    path.parent().is_some_and(|folder| shared.fs.sync_dir(folder).is_ok())
-                }
-                Err(error) => error.is_not_found(),
+            let settled = shared.settle(writer, segment);
+            if let Err(error) = &settled {
+                tracing::warn!(%error, "a segment may lack commits that only the log has; the log keeps them");
             }
+            settled.is_ok() && done.insert((writer, segment))
         };
         if let Err(error) = shared.sequencer.purge(flushed, settled) {
             tracing::warn!(%error, "a chunk of the log that is done with stays for now");
+        }
+    }
+}
+
+impl Shared {
+    /// Makes durable all that was appended to a segment so far, unless it is gone. Ends the process when a sync fails.
+    fn settle(&self, writer: WriterId, segment: SegmentId) -> Result<(), WalError> {
+        if !is_planted(Bug::CarriedPurgedUnwritten) {
+            self.writers.write_out(writer, segment)?;
+        }
+        let path = self.identity.segment(writer, segment).path(&self.wal_dir);
+        match self.fs.open(&path) {
+            // A quiet connection's commits all travelled in the log; its segment was never synced, nor was its name.
+            Ok(file) => {
+                synced(file.sync_data())?;
+                Ok(synced(self.fs.sync_dir(path.parent().unwrap_or(&self.wal_dir)))?)
+            }
+            Err(error) if error.is_not_found() => Ok(()),
+            Err(error) => Err(error.into()),
         }
     }
 }

@@ -25,7 +25,7 @@ const SHELF_BYTES: u64 = 32 << 20;
 /// The shelves on disk. Whoever has the lock may rely on no segment being removed and no table being resumed.
 #[derive(Debug, Default)]
 pub(super) struct Shelves {
-    /// In order.
+    /// In order of their first transactions.
     files: BTreeMap<TableId, Vec<ShelfFile>>,
     /// Segments that were written again for the sake of a table that was resumed.
     restored: BTreeSet<(WriterId, SegmentId)>,
@@ -53,8 +53,8 @@ impl Shelves {
 
     /// The last transaction of a table that is on a shelf.
     pub(super) fn through(&self, table: TableId) -> SeqTxn {
-        let last = self.files.get(&table).and_then(|files| files.last());
-        last.map_or(SeqTxn::NONE, |file| file.last)
+        let files = self.files.get(&table).into_iter().flatten();
+        files.map(|file| file.last).max().unwrap_or(SeqTxn::NONE)
     }
 
     /// Segments that were written again, once.

@@ -116,6 +116,8 @@ impl Fs {
     }
 
     /// Creates a folder and those above it that are missing. The names of those that it creates are durable on return.
+    ///
+    /// After an error other than a failed sync, it may be called again: what was created is durable, too.
     pub fn create_dir_all(&self, path: &Path) -> Result<()> {
         self.create_dirs(path, true)
     }
@@ -133,6 +135,9 @@ impl Fs {
         if let Some(parent) = path.parent().filter(|p| !p.as_os_str().is_empty()) {
             self.create_dirs(parent, sync)?;
         }
+        // Opened before: once the folder is there, nobody comes here again to sync its name, so nothing but the sync may fail.
+        let parent =
+            path.parent().filter(|_| sync).map(|p| self.open_dir(or_here(p))).transpose()?;
         let created = match &self.0 {
             Kind::Real => std::fs::create_dir(path),
             Kind::Sim(fs) => fs.create_dir(path),
@@ -141,10 +146,7 @@ impl Fs {
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
             other => other.map_err(|e| self.fail(Operation::Create, path, e))?,
         }
-        match path.parent() {
-            Some(parent) if sync => self.sync_dir(or_here(parent)),
-            _ => Ok(()),
-        }
+        parent.map_or(Ok(()), |parent| parent.sync())
     }
 
     fn is_dir(&self, path: &Path) -> bool {

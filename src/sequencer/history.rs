@@ -2,7 +2,7 @@
 
 use super::format::{ChunkHeader, HEADER_BYTES, RecordKind, Seed, read_record};
 use super::record::Batch;
-use super::shelf::{joined, read_shelf, shelf_files};
+use super::shelf::{add_shelved, joined, read_shelf, shelf_files};
 use super::{Committed, LogError};
 use crate::io::Fs;
 use crate::types::TableId;
@@ -13,7 +13,7 @@ use std::path::Path;
 /// purged. Changes nothing. The last ones may not be committed yet: the caller knows how far the table is.
 ///
 /// # Errors
-/// A file cannot be read. One that is purged meanwhile is passed over.
+/// A file cannot be read, or two contradict each other. One that is purged meanwhile is passed over.
 pub fn transactions(
     fs: &Fs,
     dir: &Path,
@@ -23,7 +23,7 @@ pub fn transactions(
     let mut shelved = Vec::new();
     for file in shelf_files(fs, dir)?.iter().filter(|file| file.table == table) {
         match read_shelf(fs, file, uuid) {
-            Ok(shelf) => shelved.extend(shelf.transactions),
+            Ok(mut shelf) => add_shelved(&mut shelved, &mut shelf)?,
             Err(LogError::Io(error)) if error.is_not_found() => {}
             Err(error) => return Err(error),
         }

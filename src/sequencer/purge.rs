@@ -3,13 +3,13 @@
 use super::LogError;
 use super::log::chunk_path;
 use super::record::Batch;
-use super::sync::Mutex;
-use crate::io::Fs;
+use super::sync::{Mutex, MutexGuard};
+use crate::io::{Fs, synced};
 use crate::planted::{Bug, is_planted};
 use crate::types::{SegmentId, SeqTxn, TableId, WriterId};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
 
 /// What has to happen before a chunk can go.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -60,35 +60,49 @@ impl ChunkUse {
 pub(super) struct Closed {
     fs: Fs,
     dir: PathBuf,
-    chunks: Mutex<Vec<ChunkUse>>,
+    /// Held for moments: the sequencer waits for it when a chunk ends, and everybody for the sequencer.
+    chunks: Mutex<Vec<Arc<ChunkUse>>>,
+    /// Held by whoever purges, for as long as the device takes.
+    purging: Mutex<()>,
 }
 
 impl Closed {
     pub(super) fn new(fs: Fs, dir: PathBuf, chunks: Vec<ChunkUse>) -> Closed {
-        Closed { fs, dir, chunks: Mutex::new(chunks) }
+        let chunks = chunks.into_iter().map(Arc::new).collect();
+        Closed { fs, dir, chunks: Mutex::new(chunks), purging: Mutex::new(()) }
     }
 
     pub(super) fn push(&self, chunk: ChunkUse) {
-        self.chunks.lock().unwrap_or_else(PoisonError::into_inner).push(chunk);
+        self.chunks().push(Arc::new(chunk));
     }
 
-    /// Removes the oldest chunks as long as they are done; a chunk that is not keeps all after it. Returns how many went.
+    /// Removes the oldest chunks as long as they are done; a chunk that is not keeps all after it. Returns how many went. Ends
+    /// the process when a sync fails.
+    ///
+    /// Only chunks are judged that were complete when this began: what they carry had been appended to its segment before. So a segment that
+    /// is settled for one of them is settled for all.
     pub(super) fn purge(
         &self,
         mut flushed: impl FnMut(TableId) -> SeqTxn,
         mut settled: impl FnMut(WriterId, SegmentId, u64) -> bool,
     ) -> Result<usize, LogError> {
-        let mut chunks = self.chunks.lock().unwrap_or_else(PoisonError::into_inner);
+        let _purging = self.purging.lock().unwrap_or_else(PoisonError::into_inner);
+        let complete = self.chunks().clone();
         let mut removed = 0;
-        while let Some(first) = chunks.first()
-            && first.is_done(&mut flushed, &mut settled)
-        {
+        for first in complete {
+            if !first.is_done(&mut flushed, &mut settled) {
+                break;
+            }
             self.fs.remove(&chunk_path(&self.dir, first.chunk))?;
             // One at a time: after a power cut, no chunk may be there again without the one after it.
-            self.fs.sync_dir(&self.dir)?;
-            chunks.remove(0);
+            synced(self.fs.sync_dir(&self.dir))?;
+            self.chunks().remove(0);
             removed += 1;
         }
         Ok(removed)
+    }
+
+    fn chunks(&self) -> MutexGuard<'_, Vec<Arc<ChunkUse>>> {
+        self.chunks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

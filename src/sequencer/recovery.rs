@@ -7,7 +7,7 @@ use super::format::{
 use super::log::{chunk_numbers, chunk_path};
 use super::purge::ChunkUse;
 use super::record::{Batch, Carried, decode_checkpoint};
-use super::shelf::{Shelf, ShelfFile, joined, read_shelf, shelf_files};
+use super::shelf::{ShelfFile, add_shelved, joined, read_shelf, shelf_files};
 use super::{Committed, Durability, Frame, LogError, LogState};
 use crate::io::Fs;
 use crate::types::{SegmentId, SeqTxn, TableId, WriterId};
@@ -218,32 +218,41 @@ pub(super) fn collect(carried: Vec<Carried>, into: &mut CarriedFrames) {
     }
 }
 
-/// What lies in files of its own, in order of tables and transactions.
-struct Shelves(Vec<Shelf>);
+/// What lies in files of its own.
+#[derive(Default)]
+struct Shelves {
+    files: Vec<ShelfFile>,
+    /// In order of tables and numbers, each once.
+    transactions: Vec<Committed>,
+    carried: CarriedFrames,
+}
 
 impl Shelves {
     fn read(fs: &Fs, dir: &Path, uuid: &[u8; 16]) -> Result<Shelves, LogError> {
-        let files = shelf_files(fs, dir)?;
-        let shelves = files.iter().map(|file| read_shelf(fs, file, uuid));
-        Ok(Shelves(shelves.collect::<Result<_, _>>()?))
+        let mut shelves = Shelves::default();
+        for file in shelf_files(fs, dir)? {
+            let mut shelf = read_shelf(fs, &file, uuid)?;
+            add_shelved(&mut shelves.transactions, &mut shelf)?;
+            for (segment, frames) in shelf.carried {
+                shelves.carried.entry(segment).or_default().extend(frames);
+            }
+            shelves.files.push(file);
+        }
+        Ok(shelves)
     }
 
     /// The last transaction of each table that is on a shelf.
     fn last(&self) -> BTreeMap<TableId, SeqTxn> {
-        self.0.iter().map(|shelf| (shelf.file.table, shelf.file.last)).collect()
+        self.transactions.iter().map(|txn| (txn.table, txn.seq_txn)).collect()
     }
 
     /// Row H1.
     fn join(self, mut recovered: Recovered) -> Recovered {
-        let mut shelved = Vec::new();
-        for shelf in self.0 {
-            recovered.shelves.push(shelf.file);
-            shelved.extend(shelf.transactions);
-            for (segment, frames) in shelf.carried {
-                recovered.carried.entry(segment).or_default().extend(frames);
-            }
+        recovered.shelves = self.files;
+        for (segment, frames) in self.carried {
+            recovered.carried.entry(segment).or_default().extend(frames);
         }
-        recovered.transactions = joined(shelved, recovered.transactions);
+        recovered.transactions = joined(self.transactions, recovered.transactions);
         recovered
     }
 }

@@ -1,7 +1,8 @@
 //! What waits for a suspended table, in files of its own: its transactions and every frame that they need, so that neither
 //! segments nor chunks have to stay for them. `docs/formats/shelf.md` is the contract.
 //!
-//! A shelf is written whole, under its name or not at all, and never changed. Those of a table follow one another without a gap.
+//! A shelf is written whole, under its name or not at all, and never changed. Those of a table follow one another without a gap; one whose
+//! name comes back may overlap others.
 
 use super::format::{
     self, ChunkHeader, HEADER_BYTES, RecordHeader, RecordKind, SHELF_MAGIC, Seed, read_record,
@@ -9,9 +10,10 @@ use super::format::{
 use super::record::{Batch, Carried};
 use super::recovery::{CarriedFrames, collect};
 use super::{Committed, Durability, LogError};
-use crate::io::Fs;
+use crate::io::{Fs, synced};
 use crate::types::{SeqTxn, TableId};
 use bytes::Bytes;
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, VecDeque};
 use std::path::{Path, PathBuf};
 
@@ -60,7 +62,7 @@ impl ShelfFile {
     }
 }
 
-/// The shelves in `dir` by their names, in order of tables and transactions.
+/// The shelves in `dir` by their names, in order of tables and first transactions, the longest of those with the same one first.
 ///
 /// # Errors
 /// The folder cannot be listed.
@@ -68,11 +70,11 @@ pub fn shelf_files(fs: &Fs, dir: &Path) -> Result<Vec<ShelfFile>, LogError> {
     let entries = fs.list(dir)?;
     let mut files: Vec<ShelfFile> =
         entries.iter().filter_map(|entry| ShelfFile::named(dir, &entry.name)).collect();
-    files.sort_by_key(|file| (file.table, file.first));
+    files.sort_by_key(|file| (file.table, file.first, Reverse(file.last)));
     Ok(files)
 }
 
-/// Writes a shelf, durably: on return it is there whole.
+/// Writes a shelf, durably: on return it is there whole. Ends the process when a sync fails: nobody knows then whether it is there.
 ///
 /// # Errors
 /// A file operation failed; then nothing is there.
@@ -108,7 +110,7 @@ pub fn shelve(
     let mut seal = Vec::new();
     format::begin_record(&mut seal);
     append(&mut out, seal, RecordKind::Seal, ordinal, seed);
-    fs.replace(&file.path, &out)?;
+    synced(fs.replace(&file.path, &out))?;
     Ok(file)
 }
 
@@ -202,7 +204,7 @@ pub fn read_shelf(fs: &Fs, file: &ShelfFile, uuid: &[u8; 16]) -> Result<Shelf, L
     Ok(shelf)
 }
 
-/// Removes a shelf of which everything is in parts.
+/// Removes a shelf of which everything is in parts. Ends the process when a sync fails.
 ///
 /// # Errors
 /// A file operation failed. Done again, it goes on.
@@ -211,7 +213,29 @@ pub fn remove_shelf(fs: &Fs, file: &ShelfFile) -> Result<(), LogError> {
         fs.remove(&file.path)?;
     }
     let dir = file.path.parent().unwrap_or(Path::new("."));
-    Ok(fs.sync_dir(dir)?)
+    Ok(synced(fs.sync_dir(dir))?)
+}
+
+/// Adds what a shelf has to what those before it have, in the order of [`shelf_files`]: each transaction once.
+///
+/// # Errors
+/// Another shelf has another transaction of the same number.
+pub(super) fn add_shelved(into: &mut Vec<Committed>, shelf: &mut Shelf) -> Result<(), LogError> {
+    for txn in std::mem::take(&mut shelf.transactions) {
+        let place = into.binary_search_by_key(&(txn.table, txn.seq_txn), |t| (t.table, t.seq_txn));
+        match place {
+            // Those before begin no later and have no gaps, so what none of them has is behind them all.
+            Err(_) => into.push(txn),
+            // Row H8.
+            Ok(place) if into[place] == txn => {}
+            Ok(_) => {
+                // Row H9.
+                let what = "another shelf has another transaction of the same number";
+                return Err(LogError::Foreign { path: shelf.file.path.clone(), what });
+            }
+        }
+    }
+    Ok(())
 }
 
 /// What shelves and log have together, each table's transactions in order. Where both have one, it is the same. Without syncs, a power cut

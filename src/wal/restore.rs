@@ -6,7 +6,7 @@ use super::format::{
     put_header, verifies, writer_dir,
 };
 use super::reader::Prefix;
-use crate::io::{File, Fs};
+use crate::io::{File, Fs, synced};
 use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -95,7 +95,7 @@ pub fn is_frame(identity: &Identity, offset: u64, bytes: &[u8]) -> bool {
 /// Writes carried frames to where they were, so that readers need segments only, and makes them durable. A file that is
 /// missing is created, and one that was cut short is lengthened. Doing it again changes nothing.
 ///
-/// Each of `carried` is an offset and the bytes of consecutive frames there.
+/// Each of `carried` is an offset and the bytes of consecutive frames there. Ends the process when a sync fails.
 ///
 /// # Errors
 /// [`WalError::Io`], and [`WalError::Misplaced`] or [`WalError::FutureVersion`] when another segment is in the place:
@@ -108,7 +108,7 @@ pub fn restore(
     carried: &[(u64, Bytes)],
 ) -> Result<(), WalError> {
     let dir = writer_dir(wal_dir, identity.writer);
-    fs.create_dir_all(&dir)?;
+    synced(fs.create_dir_all(&dir))?;
     let path = identity.path(wal_dir);
     let file = if fs.exists(&path)? { fs.open(&path)? } else { fs.create(&path)? };
     match header_of(&file, identity)? {
@@ -125,8 +125,8 @@ pub fn restore(
     for (offset, frames) in carried {
         file.write_all_at(frames, *offset)?;
     }
-    file.sync_data()?;
-    fs.sync_dir(&dir)?;
+    synced(file.sync_data())?;
+    synced(fs.sync_dir(&dir))?;
     Ok(())
 }
 

@@ -9,7 +9,7 @@ use crate::codec::Precision;
 use crate::engine::steps::{Actor, Steps};
 use crate::engine::{DEFAULT_DATABASE, EngineConfig, OpenError, Origin, Session, check, repair};
 use crate::io::Fs;
-use crate::sequencer::{self, Change, Durability, Frame, Progress, Receipt};
+use crate::sequencer::{self, Change, Committed, Durability, Frame, Progress, Receipt};
 use crate::types::TableId;
 use bytes::BytesMut;
 use std::ops::Range;
@@ -101,6 +101,10 @@ impl Bed {
         paths.find(|path| sequencer::ShelfFile::is_at(path)).expect("a shelf")
     }
 
+    fn uuid(&self) -> [u8; 16] {
+        *std::fs::read(self.identity()).unwrap()[12..].first_chunk().unwrap()
+    }
+
     fn identity(&self) -> PathBuf {
         self.dir().join("identity")
     }
@@ -173,6 +177,16 @@ fn copy(from: &Path, to: &Path) {
 fn to_folder(path: &Path) {
     std::fs::remove_file(path).expect("the file");
     std::fs::create_dir(path).expect("a folder");
+}
+
+/// Puts a second shelf beside the only one, with some of its transactions, changed.
+fn shelve_again(bed: &Bed, some: Range<usize>, change: fn(&mut Committed)) {
+    let (fs, dir, uuid) = (Fs::real(), bed.dir().join("wal/txnlog"), bed.uuid());
+    let files = sequencer::shelf_files(&fs, &dir).expect("the log");
+    let shelf = sequencer::read_shelf(&fs, &files[0], &uuid).expect("a shelf");
+    let mut transactions = shelf.transactions[some].to_vec();
+    transactions.iter_mut().for_each(change);
+    sequencer::shelve(&fs, &dir, &uuid, &transactions, shelf.carried).expect("room");
 }
 
 /// Makes a header one of version 2 whose checksum this release cannot check.
@@ -420,6 +434,11 @@ fn shelf_rows() -> Vec<Row> {
         refused("H5", shelved, |bed| to_future(&bed.shelf()), &[".shelf", "version 2", "up to 1"], None),
         refused("H6", shelved, |bed| std::fs::remove_file(bed.shelf()).unwrap(), &["table \"a\"", "neither in parts nor in the WAL"], Some((1, 5))),
         refused("H7", shelved, |bed| to_folder(&bed.shelf()), &[".shelf", "is a folder"], Some((1, 5))),
+        // The same from the beginning, and up to the end.
+        row("H8", shelved, |bed| shelve_again(bed, 0..1, |_| {}), Start::Whole(3, 5)),
+        row("H8", shelved, |bed| shelve_again(bed, 1..2, |_| {}), Start::Whole(3, 5)),
+        refused("H9", shelved, |bed| shelve_again(bed, 0..1, |txn| txn.at += 1), &[".shelf", "another transaction of the same number"], Some((3, 5))),
+        refused("H9", shelved, |bed| shelve_again(bed, 1..2, |txn| txn.at += 1), &[".shelf", "another transaction of the same number"], Some((3, 5))),
     ]
 }
 

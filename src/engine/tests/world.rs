@@ -6,6 +6,7 @@ use crate::clock::Clock;
 use crate::codec::Precision;
 use crate::engine::steps::{Actor, Steps};
 use crate::engine::{DEFAULT_DATABASE, EngineConfig, OpenError, Origin, Session};
+use crate::io::Operation;
 use crate::io::sim::{Ended, Fault, Rng, SimDisk};
 use crate::sequencer::{Change, Durability, Progress, Receipt};
 use crate::types::TableId;
@@ -35,6 +36,8 @@ pub(super) struct World {
     steps: Option<Steps>,
     clients: BTreeMap<u64, Client>,
     next_connection: u64,
+    /// The process ended itself as after a failed sync, and the device had failed nothing.
+    ended_needlessly: bool,
 }
 
 /// One connection from outside.
@@ -84,6 +87,7 @@ impl World {
             steps: None,
             clients: BTreeMap::new(),
             next_connection: 1,
+            ended_needlessly: false,
         }
     }
 
@@ -105,6 +109,7 @@ impl World {
         if ended == Ended::Stuck {
             self.disk.heal();
         }
+        self.ended_needlessly |= ended == Ended::FailedSync && self.disk.broken().is_empty();
         match ended {
             Ended::PowerCut => self.disk.power_cut(),
             Ended::Killed | Ended::Stuck => self.disk.kill(),
@@ -112,16 +117,23 @@ impl World {
             Ended::FailedSync if self.rng.one_in(2) => self.disk.power_cut(),
             Ended::FailedSync => self.disk.kill(),
         }
-        let forgets = ended == Ended::PowerCut || ended == Ended::FailedSync;
         self.clients.clear();
+        if ended == Ended::PowerCut || ended == Ended::FailedSync {
+            self.forget_unsynced();
+        }
         for known in self.model.connections.values_mut() {
-            // `nosync` promises nothing against a power cut.
-            if forgets && self.config.sequencer.durability == Durability::NoSync {
-                (known.floor, known.acked) = (known.durable, 0);
-            }
             known.floor = known.floor.max(known.acked);
         }
         self.steps = None;
+    }
+
+    /// `nosync` promises nothing against a power cut, or a device that fails.
+    fn forget_unsynced(&mut self) {
+        if self.config.sequencer.durability == Durability::NoSync {
+            for known in self.model.connections.values_mut() {
+                (known.floor, known.acked) = (known.durable, 0);
+            }
+        }
     }
 
     /// Starts the server with `faults` ahead. A start that fails must succeed once the disk is sound again.
@@ -132,6 +144,9 @@ impl World {
 
     /// Starts the server; faults that were planned go on.
     pub(super) fn start_again(&mut self) -> Result<Outcome, String> {
+        if self.ended_needlessly {
+            return Err("the process ended itself, and no sync had failed".to_owned());
+        }
         for _ in 0..STARTS_MAX {
             let (config, fs, clock) = (self.config.clone(), self.disk.fs(), self.clock.clone());
             match self.guard(|_| Steps::open(config, fs, clock)) {
@@ -154,6 +169,9 @@ impl World {
     fn refused(&mut self, error: &OpenError) -> Result<(), String> {
         if self.disk.hits() == 0 {
             return Err(format!("the start is refused: {error}"));
+        }
+        if self.disk.broken().contains(&Operation::Sync) {
+            self.forget_unsynced();
         }
         self.disk.kill();
         self.disk.heal();

@@ -35,6 +35,8 @@ pub(super) struct Disk {
     /// Bytes that files may have in all.
     capacity: Option<u64>,
     operations: u64,
+    /// What the device has refused to do for this process.
+    broken: Vec<Operation>,
     /// A digest of every operation so far.
     trace: u64,
 }
@@ -49,11 +51,19 @@ enum Node {
 struct Folder {
     shown: BTreeMap<String, NodeId>,
     device: BTreeMap<String, NodeId>,
+    /// A sync of it has failed in this life: it shows names that the device will never have.
+    is_in_doubt: bool,
 }
 
 /// One change of names, which happens as a whole.
 #[derive(Debug)]
 struct NameChange(Vec<(NodeId, String, Option<NodeId>)>);
+
+impl NameChange {
+    fn is_of(&self, node: NodeId) -> bool {
+        self.0.iter().any(|(folder, ..)| *folder == node)
+    }
+}
 
 impl SimDisk {
     /// An empty disk.
@@ -68,6 +78,7 @@ impl SimDisk {
             locked: BTreeSet::new(),
             capacity: None,
             operations: 0,
+            broken: Vec::new(),
             trace: 0,
         })))
     }
@@ -108,6 +119,11 @@ impl SimDisk {
     /// Operations since the beginning.
     pub fn operations(&self) -> u64 {
         self.lock().operations
+    }
+
+    /// What the device has failed to do for this process, a full disk and the like aside.
+    pub fn broken(&self) -> Vec<Operation> {
+        self.lock().broken.clone()
     }
 
     /// A digest of every operation since the beginning: two runs that are the same have the same.
@@ -186,7 +202,12 @@ impl Disk {
         tracing::trace!(path = %path.display(), size, ?fate, "{operation}");
         match fate {
             Fate::Happens => Ok(Begun::Happens),
-            Fate::Fails(errno) => Err(io::Error::from_raw_os_error(errno)),
+            Fate::Fails(errno) => {
+                if errno == Errno::IO.raw_os_error() {
+                    self.broken.push(operation);
+                }
+                Err(io::Error::from_raw_os_error(errno))
+            }
             Fate::Shortened => Ok(Begun::Shortened),
             Fate::Ends(ended, Moment::Before) => Err(self.end(ended)),
             Fate::Ends(ended, Moment::After) => Ok(Begun::Ends(ended)),
@@ -221,10 +242,22 @@ impl Disk {
         self.life += 1;
         self.ended = None;
         self.locked.clear();
-        for node in &mut self.nodes {
-            if let Node::File(content) = node {
-                content.unmap();
+        self.broken.clear();
+        let mut doubtful = BTreeSet::new();
+        for (number, node) in self.nodes.iter_mut().enumerate() {
+            match node {
+                Node::File(content) => content.unmap(),
+                Node::Folder(folder) if folder.is_in_doubt => {
+                    folder.is_in_doubt = false;
+                    folder.shown = folder.device.clone();
+                    doubtful.insert(number);
+                }
+                Node::Folder(_) => {}
             }
+        }
+        for change in std::mem::take(&mut self.pending) {
+            self.show(&change, |folder| doubtful.contains(&folder));
+            self.pending.push(change);
         }
     }
 
@@ -269,7 +302,14 @@ impl Disk {
     }
 
     fn change_names(&mut self, change: Vec<(NodeId, String, Option<NodeId>)>) {
-        for (folder, name, node) in &change {
+        let change = NameChange(change);
+        self.show(&change, |_| true);
+        self.pending.push(change);
+    }
+
+    /// Shows what a change does to the folders that `which` picks.
+    fn show(&mut self, change: &NameChange, which: impl Fn(NodeId) -> bool) {
+        for (folder, name, node) in change.0.iter().filter(|(folder, ..)| which(*folder)) {
             if let Node::Folder(folder) = &mut self.nodes[*folder] {
                 match node {
                     Some(node) => folder.shown.insert(name.clone(), *node),
@@ -277,7 +317,18 @@ impl Disk {
                 };
             }
         }
-        self.pending.push(NameChange(change));
+    }
+
+    /// The device refused the changes of names that `which` picks: the kernel forgets that it owes them, and goes on to show them.
+    fn fail_names(&mut self, which: impl Fn(&NameChange) -> bool) {
+        let (failed, pending): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.pending).into_iter().partition(which);
+        self.pending = pending;
+        for (folder, ..) in failed.into_iter().flat_map(|change| change.0) {
+            if let Node::Folder(folder) = &mut self.nodes[folder] {
+                folder.is_in_doubt = true;
+            }
+        }
     }
 
     pub(super) fn find(&self, path: &Path) -> io::Result<NodeId> {
@@ -382,7 +433,7 @@ impl Disk {
     pub(super) fn sync_folder(&mut self, path: &Path) -> io::Result<()> {
         let node = self.find(path)?;
         self.folder(node)?;
-        self.sync_names(|change| change.0.iter().any(|(folder, ..)| *folder == node));
+        self.sync_names(|change| change.is_of(node));
         Ok(())
     }
 
@@ -402,6 +453,25 @@ impl Disk {
             self.sync_names(|_| true);
         }
         Ok(())
+    }
+
+    pub(super) fn fail_sync_folder(&mut self, path: &Path) {
+        if let Ok(node) = self.find(path) {
+            self.fail_names(|change| change.is_of(node));
+        }
+    }
+
+    pub(super) fn fail_sync_all(&mut self) {
+        self.fail_names(|_| true);
+        for node in 0..self.nodes.len() {
+            self.fail_sync_file(node);
+        }
+    }
+
+    pub(super) fn fail_sync_file(&mut self, node: NodeId) {
+        if let Node::File(content) = &mut self.nodes[node] {
+            content.fail_sync();
+        }
     }
 
     /// Fails when `more` bytes would be more than there is room for.

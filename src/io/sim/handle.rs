@@ -94,14 +94,31 @@ impl SimFs {
     }
 
     pub(in crate::io) fn sync_dir(&self, path: &Path) -> io::Result<()> {
-        self.run(Operation::Sync, path, |disk| disk.sync_folder(path))
+        let synced = self.run(Operation::Sync, path, |disk| disk.sync_folder(path));
+        self.unless_synced(synced, |disk| disk.fail_sync_folder(path))
     }
 
     pub(in crate::io) fn sync_all(&self, path: &Path) -> io::Result<()> {
-        self.run(Operation::Sync, path, |disk| {
+        let synced = self.run(Operation::Sync, path, |disk| {
             disk.sync_all();
             Ok(())
-        })
+        });
+        self.unless_synced(synced, Disk::fail_sync_all)
+    }
+
+    /// What a failed sync leaves, unless the process has ended before it.
+    fn unless_synced(
+        &self,
+        synced: io::Result<()>,
+        fail: impl FnOnce(&mut Disk),
+    ) -> io::Result<()> {
+        if synced.is_err() {
+            let mut disk = self.disk.lock();
+            if self.life == disk.life && disk.ended().is_none() {
+                fail(&mut disk);
+            }
+        }
+        synced
     }
 
     pub(in crate::io) fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -208,13 +225,7 @@ impl SimFile {
 
     pub(in crate::io) fn sync_data(&self) -> io::Result<()> {
         let synced = self.run(Operation::Sync, 0, |disk, node, _| disk.sync_file(node));
-        if synced.is_err() {
-            let mut disk = self.fs.disk.lock();
-            if self.fs.life == disk.life && disk.ended().is_none() {
-                disk.content(self.node)?.fail_sync();
-            }
-        }
-        synced
+        self.fs.unless_synced(synced, |disk| disk.fail_sync_file(self.node))
     }
 
     pub(in crate::io) fn forget_cached(&self) -> io::Result<()> {

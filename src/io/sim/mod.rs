@@ -12,7 +12,8 @@
 //!
 //! What is modelled beyond the obvious:
 //! - A failed sync marks what it covered as clean: the kernel goes on to show it, the device never gets it, and the next sync succeeds.
-//!   [`crate::io::File::forget_cached`] then shows what the device has.
+//!   [`crate::io::File::forget_cached`] then shows what the device has. Nobody can forget names, so these are what the device has
+//!   from the next process on: a file system that cannot keep its names has to be mounted again.
 //! - Syncing a file makes its name durable or not, by a toss: nothing may rely on it.
 //! - A removal that was not synced may be undone by a power cut.
 

@@ -73,6 +73,23 @@ fn a_replaced_file_is_old_or_new_and_never_a_mixture() {
 }
 
 #[test]
+fn a_folder_that_was_created_in_several_tries_survives_every_power_cut() {
+    let kinds = [FaultKind::Io, FaultKind::NoSpace, FaultKind::NoDescriptors, FaultKind::NoMemory];
+    for (kind, seed) in kinds.into_iter().flat_map(|kind| (0..100).map(move |seed| (kind, seed))) {
+        let (disk, fs) = disk(seed);
+        disk.plan(&[Fault { kind, nth: seed % 6 + 1, persistent: false }]);
+        match fs.create_dir_all(path("/d/e/f")) {
+            // The process ends.
+            Err(error) if error.operation == Operation::Sync => continue,
+            Err(_) => fs.create_dir_all(path("/d/e/f")).expect("the fault has passed"),
+            Ok(()) => {}
+        }
+        disk.power_cut();
+        assert!(disk.fs().exists(path("/d/e/f")).unwrap(), "{kind:?}, seed {seed}");
+    }
+}
+
+#[test]
 fn a_kill_loses_nothing_and_voids_the_handles() {
     let (disk, fs) = disk(1);
     let file = fs.open(path("/d/a")).unwrap();
@@ -97,6 +114,34 @@ fn after_a_failed_sync_the_kernel_shows_what_the_device_lacks_and_the_next_sync_
     assert_eq!(fs.read(path("/d/a")).unwrap()[0], 9);
     file.forget_cached().unwrap();
     assert_eq!(fs.read(path("/d/a")).unwrap()[0], 1);
+}
+
+#[test]
+fn after_a_failed_sync_of_names_they_are_shown_until_the_process_ends_and_no_sync_keeps_them() {
+    let sync_dir = |fs: &Fs| fs.sync_dir(path("/d"));
+    let sync_all = |fs: &Fs| fs.sync_all(path("/d"));
+    for sync in [&sync_dir as &dyn Fn(&Fs) -> crate::io::Result<()>, &sync_all] {
+        for seed in 0..20 {
+            let (disk, fs) = disk(seed);
+            fs.create(path("/d/b")).unwrap();
+            fs.remove(path("/d/a")).unwrap();
+            disk.plan(&[Fault { kind: FaultKind::Sync, nth: 1, persistent: false }]);
+            assert_eq!(sync(&fs).unwrap_err().operation, Operation::Sync);
+            fs.create(path("/d/c")).unwrap();
+            sync(&fs).unwrap();
+            fs.create(path("/d/e")).unwrap();
+            let names = |fs: &Fs| {
+                let entries = fs.list(path("/d")).unwrap();
+                entries.into_iter().map(|entry| entry.name).collect::<String>()
+            };
+            assert_eq!(names(&fs), "bce");
+            disk.kill();
+            assert_eq!(names(&disk.fs()), "ace");
+            disk.power_cut();
+            let left = names(&disk.fs());
+            assert!(left == "ac" || left == "ace", "seed {seed}: {left}");
+        }
+    }
 }
 
 #[test]

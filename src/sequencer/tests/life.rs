@@ -1,6 +1,9 @@
 //! Starts, stops, chunks that end and go.
 
+use super::super::purge::{ChunkUse, Closed};
 use super::*;
+use crate::io::sim::{Ended, Fault, FaultKind, SimDisk};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Commits of two tables, each a batch of its own.
 fn commits(bed: &Bed, config: SequencerConfig, count: u32) -> Sequencer {
@@ -84,6 +87,46 @@ fn a_chunk_goes_only_when_flushed_and_settled_and_never_before_an_older_one() {
     assert_eq!(purge(3, u64::MAX), 0);
     assert_eq!(purge(u64::MAX, u64::MAX), 2, "the open chunk stays");
     assert_eq!(numbers(&bed.recovered().transactions, 1), [6]);
+}
+
+#[test]
+fn a_purge_holds_up_no_commit_and_leaves_chunks_that_end_meanwhile() {
+    let bed = Bed::new();
+    let sequencer = commits(&bed, chunks_of(1), 3);
+    let mut producer = Producer::new(2);
+    let settled = |_, _, _| {
+        // Ends a chunk, while whoever settles waits for the device.
+        let mut receipt = producer.rows(&[(1, 1)]);
+        receipt.definitions = vec![create(1)];
+        producer.commit(&sequencer, receipt);
+        true
+    };
+    assert_eq!(sequencer.purge(|_| SeqTxn(u64::MAX), settled).expect("a folder"), 2);
+    assert_eq!(numbers(&bed.recovered().transactions, 1), [4, 5, 6]);
+}
+
+#[test]
+fn a_failed_sync_of_a_shelf_or_after_a_removal_ends_the_process() {
+    let txn = Committed { table: TableId(1), seq_txn: SeqTxn(4), at: NOW, kind: TxnKind::Truncate };
+    let shelve = |fs: &Fs| {
+        shelve(fs, Path::new("/log"), &UUID, std::slice::from_ref(&txn), CarriedFrames::new())
+    };
+    let write = |fs: &Fs| drop(shelve(fs));
+    let remove = |fs: &Fs| drop(remove_shelf(fs, &shelf_files(fs, Path::new("/log")).unwrap()[0]));
+    let purge = |fs: &Fs| {
+        let closed = Closed::new(fs.clone(), PathBuf::from("/log"), vec![ChunkUse::new(1)]);
+        drop(closed.purge(|_| SeqTxn::NONE, |_, _, _| true));
+    };
+    // A shelf has two syncs, its bytes' and its name's.
+    for (act, nth) in [(&write as &dyn Fn(&Fs), 1), (&write, 2), (&remove, 1), (&purge, 1)] {
+        let disk = SimDisk::new(1);
+        let fs = disk.fs();
+        fs.create_dir_all(Path::new("/log")).expect("a folder");
+        shelve(&fs).expect("a shelf");
+        disk.plan(&[Fault { kind: FaultKind::Sync, nth, persistent: false }]);
+        let ended = catch_unwind(AssertUnwindSafe(|| act(&fs))).expect_err("it ends");
+        assert_eq!(ended.downcast_ref::<Ended>(), Some(&Ended::FailedSync));
+    }
 }
 
 #[test]
