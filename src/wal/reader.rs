@@ -16,7 +16,7 @@ use crate::types::wire::Take;
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering, fence};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 type Result<T> = std::result::Result<T, WalError>;
@@ -220,7 +220,12 @@ impl SegmentReader {
 
     /// What its writer has not written yet, if that is where `offset` is.
     fn unwritten(&self, offset: u64) -> Option<Held> {
-        let (start, commit) = self.unwritten.upgrade()?.get(offset)?;
+        let Some(unwritten) = self.unwritten.upgrade() else {
+            // Pairs with the Release of the last owner's drop: what it wrote before is in the file for us, too.
+            fence(Ordering::Acquire);
+            return None;
+        };
+        let (start, commit) = unwritten.get(offset)?;
         Some(Held::Unwritten(start, commit))
     }
 
