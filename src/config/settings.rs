@@ -225,7 +225,7 @@ sections! {
         retention_s: u64 = 0,
         /// Room on the disk that segments leave to the transaction log, to flushes and to the catalog, at most a sixteenth of the file system. Connections wait while there is less.
         free_bytes_min: u64 = WalConfig::default().free_bytes_min,
-        /// Writers at a time; connections that need one more wait, and get those of others between two commits.
+        /// Writers at a time; while all are lent, they go round between commits.
         writers_max: usize = WalConfig::default().writers_max,
         /// Largest commit, in bytes, that travels inside the transaction log, whose one sync then serves it.
         carry_bytes: usize = WalConfig::default().carry_bytes,

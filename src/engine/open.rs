@@ -326,8 +326,10 @@ impl Shared {
     /// Reports to be made; none when they are switched off.
     fn report_runs(self: &Arc<Shared>, sums: Arc<Sums>) -> Option<ReportRuns> {
         let config = self.config.hook.clone();
-        let writer = self.writers.try_borrow().filter(|_| config.enabled)?;
-        let sink = Box::new(ReportWriter::new(self.clone(), writer));
+        if !config.enabled {
+            return None;
+        }
+        let sink = Box::new(ReportWriter::new(self.clone(), self.writers.lend_for_good()));
         Some(ReportRuns::new(config, self.clock.clone(), sums, sink))
     }
 

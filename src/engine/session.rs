@@ -151,9 +151,10 @@ impl Session {
         self.writer.is_some()
     }
 
-    /// True when the session holds a WalWriter that somebody else waits for, and may give it back.
-    pub fn may_pass_on(&self) -> bool {
-        self.writer.is_some() && !self.has_pending() && self.shared.writers.is_awaited()
+    /// True when the session holds a WalWriter while all of them are lent. Whoever holds the last one passes it on after each commit, so that
+    /// those who keep theirs keep nobody waiting for good.
+    pub fn should_pass_on(&self) -> bool {
+        self.writer.is_some() && self.shared.writers.is_exhausted()
     }
 
     /// True when [`Session::ready`] has nothing to do.

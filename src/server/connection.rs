@@ -48,6 +48,8 @@ pub(super) struct Connection {
     last_byte: Duration,
     /// Set while the WAL has no room: when to try again, and the pause after that.
     full_disk: Option<Retry>,
+    /// When the writer was borrowed.
+    borrowed: Duration,
     /// Set by a stop: when to end at the latest.
     draining: Option<Duration>,
     /// Time spent not reading, less than a second of it: whole seconds have been counted.
@@ -103,6 +105,7 @@ impl Connection {
             chunk: CHUNK_MIN,
             dry: true,
             full_disk: None,
+            borrowed: now,
             draining: None,
             stalled: Duration::ZERO,
             turn: 0,
@@ -154,8 +157,9 @@ impl Connection {
         if self.commit_is_due() {
             self.commit()?;
         }
-        let is_idle = !self.session.has_pending() && self.silent_for() >= self.context.idle;
-        if is_idle || self.session.may_pass_on() {
+        let may_release = self.session.has_writer() && !self.session.has_pending();
+        let is_idle = self.silent_for() >= self.context.idle;
+        if may_release && (is_idle || self.session.should_pass_on()) {
             self.session.release();
         }
         if self.dry && self.is_settled() {
@@ -175,7 +179,11 @@ impl Connection {
         }
         let Some(since) = self.session.pending_since() else { return false };
         let under_way = self.progress.published() < self.session.ordinal();
-        (self.dry && !under_way) || self.now.saturating_sub(since) >= self.context.commit_interval
+        let interval = self.context.commit_interval;
+        // Whoever sends without a pause commits full batches by itself, and would never be without rows.
+        let is_over = |since| self.now.saturating_sub(since) >= interval;
+        let others_wait = || is_over(self.borrowed) && self.session.should_pass_on();
+        (self.dry && !under_way) || is_over(since) || others_wait()
     }
 
     /// Commits what is pending. A full disk is no failure: the rows stay pending and nothing more is read until there is room. The same
@@ -382,6 +390,7 @@ impl Connection {
         };
         // The client was not silent meanwhile; it was not read.
         self.last_byte = self.now;
+        self.borrowed = self.now;
         borrowed
     }
 

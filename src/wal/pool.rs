@@ -11,7 +11,6 @@ use crate::io::Fs;
 use crate::types::{SegmentId, WriterId};
 use std::ops::{Deref, DerefMut};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -29,8 +28,6 @@ struct Shared {
     epoch: u64,
     ledger: Ledger,
     permits: Arc<Semaphore>,
-    /// Those who wait for a permit.
-    waiting: AtomicUsize,
     idle: Mutex<Idle>,
 }
 
@@ -65,33 +62,27 @@ impl WriterPool {
         let permits = Arc::new(Semaphore::new(config.writers_max));
         let idle = Mutex::new(Idle { writers: Vec::new(), next: first_writer });
         let config = Arc::new(config);
-        let waiting = AtomicUsize::new(0);
-        WriterPool(Arc::new(Shared {
-            config,
-            fs,
-            wal_dir,
-            uuid,
-            epoch,
-            ledger,
-            permits,
-            waiting,
-            idle,
-        }))
+        WriterPool(Arc::new(Shared { config, fs, wal_dir, uuid, epoch, ledger, permits, idle }))
     }
 
     /// Borrows a writer; waits while all are lent, and is served in turn.
     pub async fn borrow(&self) -> Lease {
-        if let Some(lease) = self.try_borrow() {
-            return lease;
-        }
-        let _waiting = Waiting::new(&self.0.waiting);
         let permit = self.0.permits.clone().acquire_owned().await;
         self.lend(permit.expect("the pool never closes its semaphore"))
     }
 
-    /// True while somebody waits for a writer: whoever can do without one for a moment should give it back.
-    pub fn is_awaited(&self) -> bool {
-        self.0.waiting.load(Ordering::Relaxed) > 0
+    /// A writer for somebody who keeps it, beyond those that go round. To be asked for before anybody waits for one.
+    ///
+    /// # Panics
+    /// When somebody waits: the writer is then theirs.
+    pub fn lend_for_good(&self) -> Lease {
+        self.0.permits.add_permits(1);
+        self.try_borrow().expect("nobody waits for a writer yet")
+    }
+
+    /// True while all writers are lent: whoever can do without one for a moment gives it back.
+    pub fn is_exhausted(&self) -> bool {
+        self.0.permits.available_permits() == 0
     }
 
     /// Borrows a writer unless all are lent.
@@ -175,22 +166,6 @@ impl WriterPool {
             )
         });
         Lease { writer: Some(writer), pool: shared.clone(), _permit: permit }
-    }
-}
-
-/// Counts somebody who waits, also when the wait is given up.
-struct Waiting<'a>(&'a AtomicUsize);
-
-impl Waiting<'_> {
-    fn new(count: &AtomicUsize) -> Waiting<'_> {
-        count.fetch_add(1, Ordering::Relaxed);
-        Waiting(count)
-    }
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -208,7 +208,7 @@ fn a_writer_goes_back_when_its_connection_is_silent() {
 fn writers_go_round_when_more_connections_than_writers_never_fall_silent() {
     let dir = tempdir().unwrap();
     let config = dir.path().join("hw.toml");
-    std::fs::write(&config, "[wal]\nwriters_max = 2\n[ilp]\nidle_ms = 600000\n").unwrap();
+    std::fs::write(&config, "[wal]\nwriters_max = 1\n[ilp]\nidle_ms = 600000\n").unwrap();
     let server = Running::start(&dir.path().join("data"), &["--config", config.to_str().unwrap()]);
     let is_done = AtomicBool::new(false);
     std::thread::scope(|scope| {
@@ -224,7 +224,7 @@ fn writers_go_round_when_more_connections_than_writers_never_fall_silent() {
         };
         keep_on("slow v=1\n".to_owned(), Duration::from_millis(5));
         keep_on("fast v=1\n".repeat(100), Duration::ZERO);
-        wait_until("both writers to be lent", || server.metric("headwater_wal_writers") == 2.0);
+        wait_until("both to be heard", || server.metric("headwater_lines_total") >= 101.0);
         let mut others: Vec<_> = (0..4).map(|_| server.connect()).collect();
         let _done = SetOnDrop(&is_done);
         for _ in 0..3 {
