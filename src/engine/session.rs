@@ -77,6 +77,8 @@ pub struct Session {
     progress: Arc<Progress>,
     /// The last receipt pushed; 0 before the first.
     ordinal: u64,
+    /// Memory of the receipts pushed since all were numbered.
+    under_way_bytes: usize,
     registry_epoch: u64,
     /// Lines seen and bytes consumed on this connection.
     line: u64,
@@ -112,6 +114,7 @@ impl Session {
             writer: None,
             progress: Progress::new(),
             ordinal: 0,
+            under_way_bytes: 0,
             line: 0,
             offset: 0,
             pending_bytes: 0,
@@ -284,11 +287,16 @@ impl Session {
         let tables: SmallVec<[TableId; 4]> = appended.frames.iter().map(|f| f.table).collect();
         let definitions = definitions(&mut self.rows);
         let rows = self.rows.pending() as u64;
+        if self.progress.published() == self.ordinal {
+            self.under_way_bytes = 0;
+        }
         self.ordinal += 1;
         metrics::WAL_COMMITS.increment(1);
         metrics::WAL_BYTES.increment(appended.len);
         let mut receipt = self.shared.receipt(appended, self.progress.clone(), self.ordinal);
         receipt.definitions = definitions;
+        let carried = receipt.carried.as_ref().map_or(0, |bytes| bytes.len());
+        self.under_way_bytes += RECEIPT_BYTES + carried;
         self.shared.sequencer.push(receipt);
         self.last_tables.clear();
         if self.shared.apply.is_holding_up() {
@@ -328,9 +336,9 @@ impl Session {
         self.ordinal - self.progress.committed()
     }
 
-    /// Receipts pushed and not yet numbered.
-    pub fn under_way(&self) -> u64 {
-        self.ordinal - self.progress.published()
+    /// True when receipts that are not yet numbered hold so much memory that no more lines may be taken before the last of them is.
+    pub fn is_behind(&self) -> bool {
+        self.under_way_bytes >= UNDER_WAY_BYTES_MAX && self.progress.published() < self.ordinal
     }
 
     /// The last ordinal given out.
@@ -551,6 +559,11 @@ fn too_long(total: u64, in_string: bool) -> LineError {
     LineError::new(reason, 0, format!("{what}{total} bytes were skipped to the next newline"))
 }
 
+/// What receipts on their way to the sequencer may hold, each with what the log is to carry. Much less would not keep the log busy for one
+/// connection that asks for each line's acknowledgement. Tests do with what a writer keeps in memory.
+const UNDER_WAY_BYTES_MAX: usize = if cfg!(test) { 16 << 10 } else { 1 << 20 };
+/// A receipt without what it carries, about.
+const RECEIPT_BYTES: usize = 512;
 /// Bytes of an over-long line that are kept to show it by.
 const EXCERPT_BYTES: usize = 128;
 
