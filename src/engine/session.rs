@@ -561,7 +561,7 @@ fn too_long(total: u64, in_string: bool) -> LineError {
 
 /// What receipts on their way to the sequencer may hold, each with what the log is to carry. Much less would not keep the log busy for one
 /// connection that asks for each line's acknowledgement. Tests do with what a writer keeps in memory.
-const UNDER_WAY_BYTES_MAX: usize = if cfg!(test) { 16 << 10 } else { 1 << 20 };
+const UNDER_WAY_BYTES_MAX: usize = if cfg!(test) { 16 << 10 } else { 4 << 20 };
 /// A receipt without what it carries, about.
 const RECEIPT_BYTES: usize = 512;
 /// Bytes of an over-long line that are kept to show it by.
