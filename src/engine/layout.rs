@@ -4,9 +4,9 @@
 //! it: where one is gone, somebody lost it, and to go on as if it had never been would throw away what it said.
 
 use super::OpenError;
-use crate::io::{DirEntry, Fs};
+use crate::io::Fs;
 use crate::sequencer;
-use crate::storage::{Catalog, TableDir};
+use crate::storage::{Catalog, list_tables};
 use crate::wal;
 use std::path::{Path, PathBuf};
 
@@ -60,8 +60,7 @@ impl Found {
             segments = !wal::list_segments(fs, &dir.join("wal"))?.is_empty();
         }
         if !log || !catalog {
-            let is_table = |entry: &DirEntry| entry.is_dir && TableDir::is_name(&entry.name);
-            tables = fs.list(&dir.join("tables"))?.iter().any(is_table);
+            tables = !list_tables(fs, &dir.join("tables"))?.is_empty();
         }
         Ok(Found { identity, catalog, log, segments, tables })
     }

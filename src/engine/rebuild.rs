@@ -8,11 +8,11 @@
 use super::OpenError;
 use super::identity::Identity;
 use super::layout::catalog_dir;
-use crate::io::{DirEntry, Fs};
+use crate::io::Fs;
 use crate::schema::{Alteration, ColumnDef, Shape};
 use crate::sequencer::{Committed, Recovered, TxnKind};
 use crate::storage::{
-    Catalog, CatalogState, FoundPart, PartId, PartMeta, StorageError, TableDir, TableState,
+    Catalog, CatalogState, FoundPart, PartId, PartMeta, StorageError, TableState, list_tables,
     read_back,
 };
 use crate::types::{SeqTxn, TableId};
@@ -91,9 +91,8 @@ pub(super) fn rebuild(
 impl OnDisk {
     fn read(fs: &Fs, tables: &Path) -> Result<OnDisk, OpenError> {
         let mut found = OnDisk::default();
-        let is_table = |entry: &DirEntry| entry.is_dir && TableDir::is_name(&entry.name);
-        for table in fs.list(tables)?.into_iter().filter(is_table) {
-            let table = tables.join(table.name);
+        for table in list_tables(fs, tables)? {
+            let table = tables.join(table);
             for partition in fs.list(&table)?.into_iter().filter(|entry| entry.is_dir) {
                 let partition = table.join(partition.name);
                 for file in fs.list(&partition)? {

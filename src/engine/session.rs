@@ -154,10 +154,15 @@ impl Session {
         self.writer.is_some()
     }
 
-    /// True when the session holds a WalWriter while all of them are lent. Whoever holds the last one passes it on after each commit, so that
-    /// those who keep theirs keep nobody waiting for good.
+    /// True when the session holds a WalWriter and may give it back: no row needs it.
+    pub fn may_release(&self) -> bool {
+        self.has_writer() && !self.has_pending()
+    }
+
+    /// True when whoever has a WalWriter should not keep it: all of them are lent. Whoever holds the last one passes it on after each
+    /// commit, so that those who keep theirs keep nobody waiting for good.
     pub fn should_pass_on(&self) -> bool {
-        self.writer.is_some() && self.shared.writers.is_exhausted()
+        self.shared.writers.is_exhausted()
     }
 
     /// True when [`Session::ready`] has nothing to do.
@@ -280,6 +285,9 @@ impl Session {
     /// # Errors
     /// The WAL refuses the append, for want of room most likely; the rows are still pending.
     pub fn commit(&mut self) -> Result<u64, IngestError> {
+        if !self.is_under_way() {
+            self.under_way_bytes = 0;
+        }
         let Some(writer) = self.writer.as_mut().filter(|_| self.rows.pending() > 0) else {
             return Ok(self.ordinal);
         };
@@ -287,9 +295,6 @@ impl Session {
         let tables: SmallVec<[TableId; 4]> = appended.frames.iter().map(|f| f.table).collect();
         let definitions = definitions(&mut self.rows);
         let rows = self.rows.pending() as u64;
-        if self.progress.published() == self.ordinal {
-            self.under_way_bytes = 0;
-        }
         self.ordinal += 1;
         metrics::WAL_COMMITS.increment(1);
         metrics::WAL_BYTES.increment(appended.len);
@@ -336,9 +341,14 @@ impl Session {
         self.ordinal - self.progress.committed()
     }
 
+    /// True when a receipt has been pushed that is not yet numbered.
+    pub fn is_under_way(&self) -> bool {
+        self.progress.published() < self.ordinal
+    }
+
     /// True when receipts that are not yet numbered hold so much memory that no more lines may be taken before the last of them is.
     pub fn is_behind(&self) -> bool {
-        self.under_way_bytes >= UNDER_WAY_BYTES_MAX && self.progress.published() < self.ordinal
+        self.under_way_bytes >= UNDER_WAY_BYTES_MAX && self.is_under_way()
     }
 
     /// The last ordinal given out.

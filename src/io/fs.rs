@@ -262,20 +262,23 @@ impl Fs {
 
     /// Takes the lock of a folder, or returns `None` when another process holds it.
     pub fn lock(&self, dir: &Path) -> Result<Option<DirLock>> {
-        let path = dir.join("lock");
-        let lock = match &self.0 {
-            Kind::Real => DirLock::real(&path),
-            Kind::Sim(fs) => fs.lock(&path).map(|lock| lock.map(DirLock::sim)),
-        };
-        lock.map_err(|e| self.fail(Operation::Lock, &path, e))
+        self.lock_by(dir, DirLock::real)
     }
 
     /// Takes the lock of a folder only to read what is there, or returns `None` when another process may write to it. Needs no right to
     /// write: where no lock was ever taken there is none, and nobody to take it from.
     pub fn lock_shared(&self, dir: &Path) -> Result<Option<DirLock>> {
+        self.lock_by(dir, DirLock::real_shared)
+    }
+
+    fn lock_by(
+        &self,
+        dir: &Path,
+        real: impl FnOnce(&Path) -> io::Result<Option<DirLock>>,
+    ) -> Result<Option<DirLock>> {
         let path = dir.join("lock");
         let lock = match &self.0 {
-            Kind::Real => DirLock::real_shared(&path),
+            Kind::Real => real(&path),
             Kind::Sim(fs) => fs.lock(&path).map(|lock| lock.map(DirLock::sim)),
         };
         lock.map_err(|e| self.fail(Operation::Lock, &path, e))

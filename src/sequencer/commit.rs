@@ -26,7 +26,7 @@ const COMPANY_MIN: usize = 4;
 /// Waits for company, however fast or slow the device is.
 const PATIENCE: (Duration, Duration) = (Duration::from_micros(50), Duration::from_micros(500));
 /// Pauses between tries of what has failed grow from the first to the second.
-pub(super) const PAUSES: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
+const PAUSES: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
 
 /// Everything that the sequencer's thread owns.
 pub(super) struct Committer {
@@ -167,20 +167,12 @@ impl Committer {
     /// A checkpoint says that nothing before it is in doubt.
     fn roll(&mut self) -> Result<(), LogError> {
         self.sync_all()?;
-        let mut pause = PAUSES.0;
-        while let Err(error) = self.log.roll(&mut self.state, &self.shared.clock) {
-            self.shared.pause(error, &mut pause)?;
-        }
-        Ok(())
+        self.shared.persist(|| self.log.roll(&mut self.state, &self.shared.clock))
     }
 
     fn append(&mut self, batch: &Batch) -> Result<(), LogError> {
         self.log.stage(batch, &self.state);
-        let mut pause = PAUSES.0;
-        while let Err(error) = self.log.write(&mut self.state) {
-            self.shared.pause(error, &mut pause)?;
-        }
-        Ok(())
+        self.shared.persist(|| self.log.write(&mut self.state))
     }
 
     fn publish(&mut self, receipts: &[Arrived]) {
@@ -307,23 +299,29 @@ impl Committer {
 }
 
 impl Shared {
-    /// Waits before the next try of what has failed.
+    /// Does an operation, again with pauses while it fails. A failed sync ends the process.
     ///
     /// # Errors
-    /// The error itself when the server is stopping: then nobody waits for room any more.
-    pub(super) fn pause(&self, error: LogError, pause: &mut Duration) -> Result<(), LogError> {
-        if let LogError::Io(error) = &error
-            && error.operation == Operation::Sync
-        {
-            abort_on_failed_sync(error);
+    /// The last error when the server is stopping: then nobody waits for room any more.
+    pub(super) fn persist<T>(
+        &self,
+        mut operation: impl FnMut() -> Result<T, LogError>,
+    ) -> Result<T, LogError> {
+        let mut pause = PAUSES.0;
+        loop {
+            match operation() {
+                Ok(done) => return Ok(done),
+                Err(LogError::Io(error)) if error.operation == Operation::Sync => {
+                    abort_on_failed_sync(&error)
+                }
+                Err(error) if self.is_ending() => return Err(error),
+                Err(error) => {
+                    tracing::error!(%error, "the transaction log, or what it names, cannot be written; nothing is acknowledged until it can");
+                    self.clock.sleep(pause);
+                    pause = (pause * 2).min(PAUSES.1);
+                }
+            }
         }
-        if self.is_ending() {
-            return Err(error);
-        }
-        tracing::error!(%error, "the transaction log, or what it names, cannot be written; nothing is acknowledged until it can");
-        self.clock.sleep(*pause);
-        *pause = (*pause * 2).min(PAUSES.1);
-        Ok(())
     }
 }
 

@@ -1,6 +1,5 @@
 //! Making segments durable: the ones of this batch at once, or the ones of an interval later.
 
-use super::commit::PAUSES;
 use super::thread::Shared;
 use super::{LogError, Receipt};
 use crate::clock::Clock;
@@ -111,15 +110,12 @@ fn once_possible<T>(
     shared: &Shared,
     mut operation: impl FnMut() -> Result<T, IoError>,
 ) -> Result<Option<T>, LogError> {
-    let mut pause = PAUSES.0;
-    loop {
-        match operation() {
-            Ok(done) => return Ok(Some(done)),
-            Err(error) if error.is_not_found() => return Ok(None),
-            Err(error) if error.is_temporary() => shared.pause(error.into(), &mut pause)?,
-            Err(error) => abort_on_failed_sync(&error),
-        }
-    }
+    shared.persist(|| match operation() {
+        Ok(done) => Ok(Some(done)),
+        Err(error) if error.is_not_found() => Ok(None),
+        Err(error) if error.is_temporary() => Err(error.into()),
+        Err(error) => abort_on_failed_sync(&error),
+    })
 }
 
 fn sync_one(clock: &Clock, file: &File) {

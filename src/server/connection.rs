@@ -157,9 +157,8 @@ impl Connection {
         if self.commit_is_due() {
             self.commit()?;
         }
-        let may_release = self.session.has_writer() && !self.session.has_pending();
         let is_idle = self.silent_for() >= self.context.idle;
-        if may_release && (is_idle || self.session.should_pass_on()) {
+        if self.session.may_release() && (is_idle || self.session.should_pass_on()) {
             self.session.release();
         }
         if self.dry && self.is_settled() {
@@ -178,12 +177,11 @@ impl Connection {
             return self.now >= retry.at;
         }
         let Some(since) = self.session.pending_since() else { return false };
-        let under_way = self.progress.published() < self.session.ordinal();
         let interval = self.context.commit_interval;
         // Whoever sends without a pause commits full batches by itself, and would never be without rows.
         let is_over = |since| self.now.saturating_sub(since) >= interval;
         let others_wait = || is_over(self.borrowed) && self.session.should_pass_on();
-        (self.dry && !under_way) || is_over(since) || others_wait()
+        (self.dry && !self.session.is_under_way()) || is_over(since) || others_wait()
     }
 
     /// Commits what is pending. A full disk is no failure: the rows stay pending and nothing more is read until there is room. The same
@@ -263,26 +261,23 @@ impl Connection {
         .map_err(End::Socket)?;
         self.now = self.context.clock.monotonic();
         if stalled {
-            self.count_stall(before);
+            count_stall(&mut self.stalled, self.now.saturating_sub(before));
         }
         Ok(wake)
     }
 
     /// The receipt whose numbering lets pending rows go, or lets the connection be read again.
     fn next_step(&self) -> Option<u64> {
-        let ordinal = self.session.ordinal();
-        if self.session.is_behind() {
-            return Some(ordinal);
-        }
-        (self.session.has_pending() && self.progress.published() < ordinal).then_some(ordinal)
+        let waits = self.session.is_under_way() && self.session.has_pending();
+        (waits || self.session.is_behind()).then(|| self.session.ordinal())
     }
 
     /// When something is due that no event announces.
     fn next_due(&self, stalled: bool) -> Option<Duration> {
         let commit = self.session.pending_since().map(|since| since + self.context.commit_interval);
         let is_settled = self.is_settled();
-        let is_idle = self.session.has_writer() && !self.session.has_pending();
-        let idle = is_idle.then_some(self.last_byte + self.context.idle);
+        let may_release = self.session.may_release();
+        let idle = may_release.then_some(self.last_byte + self.context.idle);
         let quiet = self.draining.map(|until| match is_settled {
             true => until.min(self.last_byte + QUIET),
             false => until,
@@ -291,10 +286,6 @@ impl Connection {
         let count = stalled.then_some(self.now + STALL_STEP);
         let commit = commit.filter(|_| retry.is_none());
         [retry, commit, idle, quiet, count].into_iter().flatten().min()
-    }
-
-    fn count_stall(&mut self, since: Duration) {
-        count_stall(&mut self.stalled, self.now.saturating_sub(since));
     }
 
     /// Reads once and takes the lines.

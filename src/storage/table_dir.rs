@@ -40,17 +40,6 @@ impl TableDir {
         format!("{hint}~{}", shape.def.id)
     }
 
-    /// True when a folder may have got this name from us. Others below `tables` are not ours, such as the `lost+found` of a file system
-    /// that is mounted there.
-    pub fn is_name(name: &str) -> bool {
-        let ours = |(hint, id): (&str, &str)| {
-            !hint.is_empty()
-                && hint.chars().all(is_plain)
-                && id.parse().is_ok_and(|n: u32| n.to_string() == id)
-        };
-        name.rsplit_once('~').is_some_and(ours)
-    }
-
     /// Where the folder is.
     pub fn path(&self) -> &Path {
         &self.path
@@ -121,6 +110,25 @@ fn is_plain(c: char) -> bool {
     c.is_ascii_alphanumeric() || c == '_' || c == '-'
 }
 
+/// The names of the folders below `tables` that may be ours. Others are left alone, such as the `lost+found` of a file system that is
+/// mounted there.
+///
+/// # Errors
+/// The folder cannot be listed.
+pub fn list_tables(fs: &Fs, tables: &Path) -> crate::io::Result<Vec<String>> {
+    let entries = fs.list(tables)?.into_iter().filter(|entry| entry.is_dir);
+    Ok(entries.map(|entry| entry.name).filter(|name| is_ours(name)).collect())
+}
+
+/// True of names as [`TableDir::name`] gives them.
+fn is_ours(name: &str) -> bool {
+    name.rsplit_once('~').is_some_and(|(hint, id)| {
+        !hint.is_empty()
+            && hint.chars().all(is_plain)
+            && id.parse().is_ok_and(|n: u32| n.to_string() == id)
+    })
+}
+
 /// Removes files and folders of ours below `tables` that the catalog does not name, row P1 of `docs/formats/part.md`: parts of flushes and compactions that were cut
 /// off, and of tables that are gone. Returns how many files and folders went. At a start only.
 ///
@@ -129,9 +137,8 @@ fn is_plain(c: char) -> bool {
 pub fn remove_orphans(fs: &Fs, tables: &Path, state: &CatalogState) -> Result<u64, StorageError> {
     let mut removed = 0;
     let known: HashSet<String> = state.tables.values().map(|t| TableDir::name(&t.shape)).collect();
-    let is_orphan = |name: &str| TableDir::is_name(name) && !known.contains(name);
-    for entry in fs.list(tables)?.into_iter().filter(|e| e.is_dir && is_orphan(&e.name)) {
-        fs.remove_dir_all(&tables.join(entry.name))?;
+    for name in list_tables(fs, tables)?.into_iter().filter(|name| !known.contains(name)) {
+        fs.remove_dir_all(&tables.join(name))?;
         removed += 1;
     }
     for table in state.tables.values() {

@@ -80,9 +80,7 @@ fn a_bad_line_costs_itself_and_the_connection_lives() {
 #[test]
 fn with_disconnect_a_bad_line_resets_the_connection() {
     let dir = tempdir().unwrap();
-    let config = dir.path().join("hw.toml");
-    std::fs::write(&config, "[ilp]\non_error = 'disconnect'\n").unwrap();
-    let server = Running::start(&dir.path().join("data"), &["--config", config.to_str().unwrap()]);
+    let server = Running::configured(dir.path(), "[ilp]\non_error = 'disconnect'\n");
     let mut stream = server.connect();
     stream.write_all(b"bad line here\n").unwrap();
     assert_eq!(stream.read(&mut [0]).unwrap_err().kind(), ErrorKind::ConnectionReset);
@@ -160,9 +158,7 @@ fn a_thousand_idle_connections_cost_no_segment_files() {
 #[test]
 fn connections_beyond_the_limit_are_closed_at_once_and_counted() {
     let dir = tempdir().unwrap();
-    let config = dir.path().join("hw.toml");
-    std::fs::write(&config, "[limits]\nconnections = 2\n").unwrap();
-    let server = Running::start(&dir.path().join("data"), &["--config", config.to_str().unwrap()]);
+    let server = Running::configured(dir.path(), "[limits]\nconnections = 2\n");
     let (first, second) = (server.connect(), server.connect());
     server.wait_for_metric("headwater_connections", 2.0);
     assert_eq!(server.connect().read(&mut [0]).unwrap_err().kind(), ErrorKind::ConnectionReset);
@@ -193,9 +189,7 @@ fn acknowledged_rows_survive_a_kill_in_every_mode() {
 #[test]
 fn a_writer_goes_back_when_its_connection_is_silent() {
     let dir = tempdir().unwrap();
-    let config = dir.path().join("hw.toml");
-    std::fs::write(&config, "[ilp]\nidle_ms = 20\n").unwrap();
-    let server = Running::start(&dir.path().join("data"), &["--config", config.to_str().unwrap()]);
+    let server = Running::configured(dir.path(), "[ilp]\nidle_ms = 20\n");
     let mut first = server.connect();
     first.write_all(b"m v=1 1\n# ack a\n").unwrap();
     assert_eq!(reply(&mut first), "ok a lines=1 rejected=0\n");
@@ -207,9 +201,8 @@ fn a_writer_goes_back_when_its_connection_is_silent() {
 #[test]
 fn writers_go_round_when_more_connections_than_writers_never_fall_silent() {
     let dir = tempdir().unwrap();
-    let config = dir.path().join("hw.toml");
-    std::fs::write(&config, "[wal]\nwriters_max = 1\n[ilp]\nidle_ms = 600000\n").unwrap();
-    let server = Running::start(&dir.path().join("data"), &["--config", config.to_str().unwrap()]);
+    let server =
+        Running::configured(dir.path(), "[wal]\nwriters_max = 1\n[ilp]\nidle_ms = 600000\n");
     let is_done = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let keep_on = |lines: String, pause: Duration| {

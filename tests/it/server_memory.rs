@@ -16,9 +16,8 @@ const BUDGET: u64 = 64 << 20;
 #[test]
 fn eight_connections_at_full_speed_stay_within_a_small_budget() {
     let dir = tempdir().unwrap();
-    let config = dir.path().join("small.toml");
-    std::fs::write(&config, format!("[apply]\nmemory_bytes = {BUDGET}\n")).unwrap();
-    let server = Running::start(&dir.path().join("data"), &["--config", config.to_str().unwrap()]);
+    let config = format!("[apply]\nmemory_bytes = {BUDGET}\n");
+    let server = Running::configured(dir.path(), &config);
     let is_done = AtomicBool::new(false);
     let (tails, anonymous) = std::thread::scope(|scope| {
         let watcher = scope.spawn(|| {

@@ -56,6 +56,13 @@ impl Running {
         Running::spawn(command(dir, args), dir)
     }
 
+    /// Starts a server over `data` in the folder, with a configuration file beside it.
+    pub fn configured(dir: &Path, config: &str) -> Running {
+        let file = dir.join("hw.toml");
+        std::fs::write(&file, config).unwrap();
+        Running::start(&dir.join("data"), &["--config", file.to_str().unwrap()])
+    }
+
     /// Starts a server whose `headwater_rows_total` counts the test's rows alone: a report is one more row, whenever it comes.
     pub fn without_reports(dir: &Path, args: &[&str]) -> Running {
         let mut quiet = command(dir, args);

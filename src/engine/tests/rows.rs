@@ -101,10 +101,6 @@ impl Bed {
         paths.find(|path| sequencer::ShelfFile::is_at(path)).expect("a shelf")
     }
 
-    fn uuid(&self) -> [u8; 16] {
-        *std::fs::read(self.identity()).unwrap()[12..].first_chunk().unwrap()
-    }
-
     fn identity(&self) -> PathBuf {
         self.dir().join("identity")
     }
@@ -121,10 +117,14 @@ impl Bed {
     }
 }
 
+/// The server's number in its identity.
+fn uuid(fs: &Fs, dir: &Path) -> [u8; 16] {
+    *fs.read(&dir.join("identity")).unwrap()[12..].first_chunk().unwrap()
+}
+
 /// The file and the bytes of the n-th frame of a table.
 pub(super) fn frame(fs: &Fs, dir: &Path, table: &str, n: usize) -> (PathBuf, Range<usize>) {
-    let uuid = *fs.read(&dir.join("identity")).unwrap()[12..].first_chunk().unwrap();
-    let log = sequencer::survey(fs, &dir.join("wal/txnlog"), &uuid, &mut |_| true);
+    let log = sequencer::survey(fs, &dir.join("wal/txnlog"), &uuid(fs, dir), &mut |_| true);
     let log = log.expect("a sound log").expect("a log");
     let named = log.state.tables().find(|(_, state)| &*state.name == table);
     let (id, _) = named.expect("the table");
@@ -181,7 +181,8 @@ fn to_folder(path: &Path) {
 
 /// Puts a second shelf beside the only one, with some of its transactions, changed.
 fn shelve_again(bed: &Bed, some: Range<usize>, change: fn(&mut Committed)) {
-    let (fs, dir, uuid) = (Fs::real(), bed.dir().join("wal/txnlog"), bed.uuid());
+    let (fs, dir) = (Fs::real(), bed.dir().join("wal/txnlog"));
+    let uuid = uuid(&fs, bed.dir());
     let files = sequencer::shelf_files(&fs, &dir).expect("the log");
     let shelf = sequencer::read_shelf(&fs, &files[0], &uuid).expect("a shelf");
     let mut transactions = shelf.transactions[some].to_vec();
