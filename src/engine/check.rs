@@ -4,10 +4,10 @@ use super::OpenError;
 use super::identity::Identity;
 use super::layout::{Found, catalog_dir, log_dir, misfits};
 use super::rebuild::rebuild;
-use super::recovery::{flushed, gaps};
+use super::recovery::{flushed, gaps, is_end_missed};
 use crate::io::{self, DirLock, Fs};
 use crate::sequencer::{self, Committed, Frame, LogError, Recovered, ShelfFile, TableState};
-use crate::storage::{Catalog, CatalogState, PartFile, PartId, StorageError, TableDir};
+use crate::storage::{Catalog, CatalogState, PartFile, PartId, StorageError, TableDir, TornEnd};
 use crate::types::{SeqTxn, TableId};
 use crate::wal::{self, SegmentReader, SeriesCursor, WalError};
 use std::collections::BTreeMap;
@@ -93,8 +93,17 @@ pub(super) fn look(fs: &Fs, dir: &Path) -> Result<CheckReport, OpenError> {
         return Ok(report);
     }
     let Some(identity) = report.identity(fs, dir)? else { return Ok(report) };
-    let catalog = report.catalog(fs, dir, &identity)?;
+    let (mut catalog, torn) = report.catalog(fs, dir, &identity)?.unzip();
     let log = report.log(fs, dir, catalog.as_ref(), &identity)?;
+    if let (Some(state), Some(torn)) = (&catalog, torn.flatten()) {
+        let is_missed = match &log {
+            Some(log) => is_end_missed(fs, dir, &identity, state, log)?,
+            None => false,
+        };
+        if report.torn_end(&torn, is_missed) {
+            catalog = None;
+        }
+    }
     let state = match (catalog, &log) {
         (Some(state), _) => {
             report.parts(fs, dir, &state)?;
@@ -164,21 +173,15 @@ impl CheckReport {
         fs: &Fs,
         dir: &Path,
         identity: &Identity,
-    ) -> Result<Option<CatalogState>, OpenError> {
+    ) -> Result<Option<(CatalogState, Option<TornEnd>)>, OpenError> {
         let path = catalog_dir(dir);
         let error = match Catalog::survey(fs, &path, identity.uuid) {
             Ok(None) if Found::of(fs, dir)?.is_catalog_lost() => OpenError::Missing(path),
             Ok(found) => {
-                let (state, torn_bytes) = found.unwrap_or_default();
-                if torn_bytes > 0 {
-                    self.cut_short = true;
-                    self.summary.push(format!(
-                        "the catalog ends in {torn_bytes} bytes of a commit that was cut short: it was never confirmed, the next start leaves it out"
-                    ));
-                }
+                let (state, torn) = found.unwrap_or_default();
                 let parts: usize = state.tables.values().map(|table| table.parts.len()).sum();
                 self.summary.push(format!("catalog: {} tables, {parts} parts", state.tables.len()));
-                return Ok(Some(state));
+                return Ok(Some((state, torn)));
             }
             Err(StorageError::Io(error)) => return Err(StorageError::Io(error).into()),
             Err(error @ StorageError::Future { .. }) => {
@@ -187,10 +190,22 @@ impl CheckReport {
             }
             Err(error) => error.into(),
         };
-        let way_on = "the start is refused; restore a backup, or let a repair write the catalog anew from the records before the \
-            damage, the parts and the log: it keeps what was there in quarantine/";
-        self.add(error, way_on, Mend::Catalog);
+        self.add(error, NEW_CATALOG, Mend::Catalog);
         Ok(None)
+    }
+
+    /// Says what the end of the catalog that does not verify is; true when it is damage.
+    fn torn_end(&mut self, torn: &TornEnd, is_missed: bool) -> bool {
+        if is_missed {
+            self.add(OpenError::from(torn.damaged()), NEW_CATALOG, Mend::Catalog);
+        } else {
+            self.cut_short = true;
+            self.summary.push(format!(
+                "the catalog ends in {} bytes of a commit that was cut short: it was never confirmed, the next start leaves it out",
+                torn.to - torn.from
+            ));
+        }
+        is_missed
     }
 
     /// Adds to what is wrong with the catalog what a new one would cost.
@@ -389,6 +404,10 @@ impl CheckReport {
         }
     }
 }
+
+/// The way on with a damaged catalog.
+const NEW_CATALOG: &str = "the start is refused; restore a backup, or let a repair write the catalog anew from the records before the \
+    damage, the parts and the log: it keeps what was there in quarantine/";
 
 /// Transactions of one table whose frames in one segment cannot be had, for one reason.
 struct Broken {

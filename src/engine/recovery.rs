@@ -17,7 +17,7 @@ use crate::schema::{Registry, Shape};
 use crate::sequencer::{
     self, CarriedFrames, Committed, Frame, LogState, Recovered, ShelfFile, TableState, TxnKind,
 };
-use crate::storage::{Catalog, CatalogState};
+use crate::storage::{Catalog, CatalogState, TableDir, TornEnd};
 use crate::types::{SegmentId, SeqTxn, TableId, WriterId};
 use crate::wal::{self, Ledger, SegmentReader, SeriesCursor, WalError};
 use std::collections::btree_map::Entry;
@@ -64,13 +64,15 @@ pub(super) fn recover(
     for writer in wal::list_writers(fs, &wal_dir)? {
         forget_cached(fs, &wal_dir.join(writer.to_string()))?;
     }
-    let (catalog, state) = Catalog::open(fs, &catalog_dir, identity.uuid, identity.epoch)?;
-    let segments = Segments { fs, wal_dir: &wal_dir, identity };
-    let mut found = segments.read_log(&log_dir, &state, Extent::Unflushed)?;
+    let known = Catalog::survey(fs, &catalog_dir, identity.uuid)?.unwrap_or_default();
+    let segments = Segments { fs, dir, wal_dir: &wal_dir, identity };
+    let mut found = segments.read_log(&log_dir, &known, Extent::Unflushed)?;
     if !found.is_complete {
         tracing::info!("reading the whole log: rows need definitions of earlier ones");
-        found = segments.read_log(&log_dir, &state, Extent::All)?;
+        found = segments.read_log(&log_dir, &known, Extent::All)?;
     }
+    // Its new chunk takes the place of a torn end, and parts that it does not name go: not before what is lost with it is known.
+    let (catalog, state) = Catalog::open(fs, &catalog_dir, identity.uuid, identity.epoch)?;
     let ReadLog { mut log, transactions, pending, needed, shelves, .. } = found;
     log.epoch = identity.epoch;
     let registry = registry(config, &state, &log, &transactions);
@@ -220,6 +222,45 @@ pub(super) fn gaps(transactions: &[Committed], state: &CatalogState, log: &LogSt
     tables.into_iter().filter_map(gap).collect()
 }
 
+/// True when a catalog whose last commit does not verify lacks what nothing else has: transactions of which the WAL has gone, parts
+/// that a compaction took in, a table that was dropped. All of that goes only behind the commit that says so, which thus was on the device.
+///
+/// # Errors
+/// It cannot be seen whether a file is there.
+pub(super) fn is_end_missed(
+    fs: &Fs,
+    dir: &Path,
+    identity: &Identity,
+    state: &CatalogState,
+    log: &Recovered,
+) -> Result<bool, OpenError> {
+    if !gaps(&log.transactions, state, &log.state).is_empty() {
+        return Ok(true);
+    }
+    let pending = pending(&log.transactions, state);
+    for frame in pending.iter().filter_map(|txn| txn.kind.frame()) {
+        let segment = identity.segment(frame.writer, frame.segment);
+        if log.carried_frame(frame).is_none() && !fs.exists(&segment.path(&dir.join("wal")))? {
+            return Ok(true);
+        }
+    }
+    let is_dropped = |id| log.state.table(id).is_some_and(|table| table.dropped);
+    let is_drop_pending =
+        |id| pending.iter().any(|txn| txn.table == id && txn.kind == TxnKind::Drop);
+    for (id, table) in &state.tables {
+        if is_dropped(*id) && !is_drop_pending(*id) {
+            return Ok(true);
+        }
+        let folder = TableDir::new(fs, &dir.join("tables"), &table.shape);
+        for part in table.parts.keys() {
+            if !fs.exists(&folder.part_path(part))? {
+                return Ok(true);
+            }
+        }
+    }
+    Ok(false)
+}
+
 /// What the catalog does not have yet.
 fn pending(transactions: &[Committed], state: &CatalogState) -> Vec<Committed> {
     let is_pending = |txn: &&Committed| txn.seq_txn > flushed(state, txn.table);
@@ -256,6 +297,8 @@ const READERS_MAX: usize = 128;
 /// The segments of earlier lives.
 struct Segments<'a> {
     fs: &'a Fs,
+    /// The data directory.
+    dir: &'a Path,
     wal_dir: &'a Path,
     identity: &'a Identity,
 }
@@ -265,7 +308,7 @@ impl Segments<'_> {
     fn read_log(
         &self,
         log_dir: &Path,
-        state: &CatalogState,
+        (state, torn): &(CatalogState, Option<TornEnd>),
         extent: Extent,
     ) -> Result<ReadLog, OpenError> {
         let applied = |table| match extent {
@@ -301,6 +344,12 @@ impl Segments<'_> {
                 is_complete: true,
             });
         };
+        if let Some(torn) = torn
+            && is_end_missed(self.fs, self.dir, self.identity, state, &found)?
+        {
+            // Row C14.
+            return Err(torn.damaged().into());
+        }
         let Recovered { state: log, transactions, unread: chunks, carried, unsynced, cut, shelves } =
             found;
         if let Some(cut) = cut {

@@ -214,7 +214,10 @@ fn end_of_records(path: &Path) -> usize {
 
 /// Where the records of a catalog begin: behind a checksum and a length each.
 fn edits(path: &Path) -> Vec<usize> {
-    let bytes = std::fs::read(path).expect("the file");
+    edits_in(&std::fs::read(path).expect("the file"))
+}
+
+pub(super) fn edits_in(bytes: &[u8]) -> Vec<usize> {
     let (mut at, mut found) = (48, Vec::new());
     while at + 17 <= bytes.len() {
         found.push(at);
@@ -319,6 +322,41 @@ fn stopped() -> Bed {
     let bed = Bed::new(0).life(|life| life.rows(BOTH, 0..3));
     assert!(bed.open().expect("a sound folder").close().flushed);
     bed
+}
+
+/// A kill, after all was flushed and the WAL behind it has gone.
+fn purged() -> Bed {
+    Bed::new(0).life(|life| {
+        life.rows(BOTH, 0..3);
+        life.keep_house();
+    })
+}
+
+/// A kill, after the parts of both tables were merged and those before have gone.
+fn compacted() -> Bed {
+    let mut bed = Bed::new(0);
+    bed.config.apply.compaction.fan_in = 2;
+    bed.config.wal_retention = Duration::from_secs(3600);
+    bed.life(|life| {
+        for n in 0..3 {
+            life.rows(BOTH, n..n + 1);
+            life.flush();
+        }
+        while life.steps.step(Actor::Compaction) {}
+    })
+}
+
+/// A kill, after a third table was dropped and the WAL behind it has gone.
+fn dropped() -> Bed {
+    let mut bed = Bed::new(0);
+    bed.config.sequencer.chunk_bytes = 1;
+    bed.life(|life| {
+        life.rows(BOTH, 0..3);
+        life.rows(&["c"], 0..1);
+        life.flush();
+        life.push(Change::Drop { table: life.id("c") });
+        life.keep_house();
+    })
 }
 
 /// Three lives without a flush: their chunks of the log are all there.
@@ -520,6 +558,12 @@ fn catalog_rows() -> Vec<Row> {
         // The commit of the flush was cut off: the WAL has the rows.
         row("C7", half_flushed, |bed| { let log = bed.catalog(); cut(&log, std::fs::metadata(&log).unwrap().len() as usize - 1); }, ALL),
         row("C7", half_flushed, |bed| { let log = bed.catalog(); let len = std::fs::metadata(&log).unwrap().len() as usize; resize(&log, len, 300); }, ALL),
+        // It was whole once: of what it said, the WAL has gone, or parts, or a table.
+        refused("C14", purged, |bed| { let log = bed.catalog(); flip(&log, edits(&log).pop().unwrap() + 20); }, &["0.log", "bytes", "the last commit"], Some((3, 3))),
+        refused("C14", purged, |bed| { let log = bed.catalog(); cut(&log, std::fs::metadata(&log).unwrap().len() as usize - 1); }, &["0.log", "bytes", "the last commit"], Some((3, 3))),
+        refused("C14", purged, |bed| { let log = bed.catalog(); resize(&log, edits(&log).pop().unwrap(), 300); }, &["0.log", "bytes", "the last commit"], Some((3, 3))),
+        refused("C14", compacted, |bed| { let log = bed.catalog(); flip(&log, edits(&log).pop().unwrap() + 20); }, &["0.log", "bytes", "the last commit"], Some((3, 3))),
+        refused("C14", dropped, |bed| { let log = bed.catalog(); flip(&log, edits(&log).pop().unwrap() + 20); }, &["0.log", "bytes", "the last commit"], Some((3, 3))),
         refused("C8", half_flushed, |bed| { let log = bed.catalog(); flip(&log, edits(&log)[1] + 20); }, &["0.log", "bytes"], Some((3, 3))),
         refused("C9", stopped, |bed| edit(&bed.catalog(), |bytes| bytes.extend(b"more")), &[".log", "bytes"], Some((3, 3))),
         row("C11", stopped, NOTHING, ALL),

@@ -48,17 +48,37 @@ struct Writer {
     needs_cut: bool,
 }
 
+/// The end of an unsealed chunk that does not verify: row C7, a commit that was cut off, unless what it would lack speaks against it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct TornEnd {
+    /// The chunk.
+    pub path: PathBuf,
+    /// Where its good records end.
+    pub from: u64,
+    /// Where the file ends.
+    pub to: u64,
+}
+
+impl TornEnd {
+    /// Row C14: it was on the device as a whole once.
+    pub fn damaged(&self) -> StorageError {
+        let fault = "the last commit does not verify, and what it said is nowhere else";
+        damaged(&self.path, self.from, self.to, fault)
+    }
+}
+
 /// What a folder's newest chunk says.
 #[derive(Debug)]
 struct Found {
     header: Header,
     ordinal: u64,
     state: CatalogState,
-    torn_bytes: u64,
+    torn: Option<TornEnd>,
 }
 
 impl Catalog {
-    /// Reads the catalog in `dir`, which may be missing, begins a chunk of this start, and returns both.
+    /// Reads the catalog in `dir`, which may be missing, begins a chunk of this start, and returns both. A torn end is gone
+    /// then; whoever cannot be sure that nothing is lost with it asks [`Catalog::survey`] before.
     ///
     /// # Errors
     /// The newest chunk is damaged, from the future, or another server's; or a file operation failed.
@@ -71,7 +91,13 @@ impl Catalog {
         fs.create_dir_all(dir)?;
         let found = find(fs, dir, Some(uuid))?;
         let (chunk, ordinal, state) = match found {
-            Some(found) => (found.header.chunk + 1, found.ordinal + 1, found.state),
+            Some(found) => {
+                if let Some(TornEnd { path, from, to }) = &found.torn {
+                    tracing::warn!(path = %path.display(), bytes = to - from,
+                        "the catalog ends in a commit that was cut off; left out");
+                }
+                (found.header.chunk + 1, found.ordinal + 1, found.state)
+            }
             None => (0, 0, CatalogState::default()),
         };
         let header = Header { uuid, epoch, chunk };
@@ -100,7 +126,7 @@ impl Catalog {
         Ok(find(fs, dir, None)?.map(|found| found.state))
     }
 
-    /// As [`Catalog::read`], of the server `uuid`; also says how many bytes at the end are a commit that was cut off.
+    /// As [`Catalog::read`], of the server `uuid`; also says where a commit that was cut off is at the end.
     ///
     /// # Errors
     /// As [`Catalog::open`].
@@ -108,8 +134,8 @@ impl Catalog {
         fs: &Fs,
         dir: &Path,
         uuid: [u8; 16],
-    ) -> Result<Option<(CatalogState, u64)>, StorageError> {
-        Ok(find(fs, dir, Some(uuid))?.map(|found| (found.state, found.torn_bytes)))
+    ) -> Result<Option<(CatalogState, Option<TornEnd>)>, StorageError> {
+        Ok(find(fs, dir, Some(uuid))?.map(|found| (found.state, found.torn)))
     }
 
     /// The files of the catalog, the newest last.
@@ -369,10 +395,6 @@ fn find(fs: &Fs, dir: &Path, uuid: Option<[u8; 16]>) -> Result<Option<Found>, St
         // Row C3.
         return Err(damaged(&path, 0, HEADER_LEN as u64, "the file has another chunk's name"));
     }
-    if read.torn_bytes > 0 {
-        let bytes = read.torn_bytes;
-        tracing::warn!(path = %path.display(), bytes, "the catalog ends in a commit that was cut off; left out");
-    }
     let mut state = CatalogState::default();
     let mut ordinal = 0;
     for record in &read.records {
@@ -385,7 +407,9 @@ fn find(fs: &Fs, dir: &Path, uuid: Option<[u8; 16]>) -> Result<Option<Found>, St
         apply(record, &mut state)
             .map_err(|fault| damaged(&path, record.range.0, record.range.1, fault))?;
     }
-    Ok(Some(Found { header: read.header, ordinal, state, torn_bytes: read.torn_bytes }))
+    let (from, to) = (bytes.len() as u64 - read.torn_bytes, bytes.len() as u64);
+    let torn = (from < to).then_some(TornEnd { path, from, to });
+    Ok(Some(Found { header: read.header, ordinal, state, torn }))
 }
 
 /// Applies the edits of a record, or says what is wrong with them.
