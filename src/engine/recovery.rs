@@ -354,7 +354,7 @@ impl Segments<'_> {
             found;
         if let Some(cut) = cut {
             tracing::warn!(path = %cut.path.display(), at = cut.at, bytes = cut.bytes,
-                "the log ended in what never reached the device as a whole, which was cut; under `sync` nothing in it was acknowledged");
+                "the log ended in what never reached the device as a whole, which was cut; under `sync` and `async` nothing in it was acknowledged");
         }
         self.sync(&unsynced)?;
         if let Some(gap) = gaps(&transactions, state, &log).into_iter().next() {

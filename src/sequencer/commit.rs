@@ -142,6 +142,8 @@ impl Committer {
         let left = (since + self.config.async_interval).saturating_sub(self.monotonic());
         if left.is_zero() {
             self.sync_all()?;
+            self.mark();
+            self.acknowledge();
             return Ok(None);
         }
         Ok(Some(left))
@@ -150,23 +152,39 @@ impl Committer {
     /// Makes everything durable and seals the log.
     pub(super) fn end(&mut self) -> Result<(), LogError> {
         self.sync_all()?;
+        self.acknowledge();
         self.log.seal(&mut self.state, &self.shared.clock)
     }
 
-    /// Segments first, then the log that names them; then the commits that waited.
+    /// Segments first, then the log that names them.
     fn sync_all(&mut self) -> Result<(), LogError> {
         self.unsynced.sync(&self.fs, &self.shared)?;
         self.log.sync(&self.shared.clock);
+        Ok(())
+    }
+
+    /// Says in an empty record that all before it is on the device: what of it does not verify at a start is damage of what was
+    /// acknowledged then, and not the end of the log. Without room for it, the next batch says the same.
+    fn mark(&mut self) {
+        let batch = Batch { at: self.shared.clock.wall_nanos(), ..Batch::default() };
+        self.log.stage(&batch, &self.state);
+        if let Err(error) = self.log.write(&mut self.state) {
+            tracing::debug!(%error, "the log has no room to say how far it was synced");
+        }
+    }
+
+    /// The commits that waited for a sync.
+    fn acknowledge(&mut self) {
         self.waiting_since = None;
         for (progress, ordinal) in self.waiting.drain(..) {
             progress.commit(ordinal);
         }
-        Ok(())
     }
 
     /// A checkpoint says that nothing before it is in doubt.
     fn roll(&mut self) -> Result<(), LogError> {
         self.sync_all()?;
+        self.acknowledge();
         self.shared.persist(|| self.log.roll(&mut self.state, &self.shared.clock))
     }
 

@@ -384,6 +384,18 @@ fn unsynced() -> Bed {
     bed.life(|life| life.rows(BOTH, 0..3))
 }
 
+/// A kill, after the sync of the last interval and before anything else was committed.
+fn acknowledged_async() -> Bed {
+    let mut bed = Bed::new(0);
+    bed.config.sequencer.durability = Durability::Async;
+    let interval = bed.config.sequencer.async_interval;
+    bed.life(|life| {
+        life.rows(BOTH, 0..3);
+        life.steps.engine().shared.clock.advance(interval);
+        while life.steps.step(Actor::Sequencer) {}
+    })
+}
+
 /// A kill, while all that was sent to `a` after its first row lies on a shelf, and nowhere else.
 fn shelved() -> Bed {
     let mut bed = Bed::new(0);
@@ -483,7 +495,7 @@ fn shelf_rows() -> Vec<Row> {
 
 #[rustfmt::skip]
 fn log_rows() -> Vec<Row> {
-    use Start::Whole;
+    use Start::{Suspended, Whole};
     vec![
         row("L1", || Bed::new(0), NOTHING, Whole(0, 0)),
         row("L2", synced, |bed| std::fs::write(bed.dir().join("wal/txnlog/00000002.log.tmp"), b"HWTX").unwrap(), ALL),
@@ -511,6 +523,9 @@ fn log_rows() -> Vec<Row> {
         row("L11", synced, |bed| { let log = bed.log(1); cut(&log, end_of_records(&log) - 1); }, Whole(2, 2)),
         row("L11", synced, |bed| { let log = bed.log(1); flip(&log, records(&log)[3] + 50); }, Whole(2, 2)),
         row("L12", unsynced, |bed| { let (path, frame) = bed.frame("a", 2); flip(&path, frame.start + 70); }, Whole(2, 2)),
+        // What `async` has acknowledged is before the mark, also when nothing came after it.
+        row("L12", acknowledged_async, |bed| { let (path, frame) = bed.frame("a", 2); flip(&path, frame.start + 70); }, Suspended(2, 3, &["0.wal", "bytes"])),
+        row("L12", acknowledged_async, |bed| { let (path, frame) = bed.frame("a", 0); flip(&path, frame.start + 70); }, Suspended(0, 3, &["0.wal", "bytes"])),
         // A name that leads to itself: there, and not to be opened.
         refused("L13", unsynced, |bed| { let (path, _) = bed.frame("a", 2); std::fs::remove_file(&path).unwrap(); std::os::unix::fs::symlink(&path, &path).unwrap(); }, &["0.wal"], None),
         row("L15", stopped, NOTHING, ALL),
