@@ -9,11 +9,11 @@ pub struct ApplyConfig {
     /// Worker threads; 0 means one a core.
     pub workers: usize,
     /// Memory for the tails of all tables. Past three quarters of it the largest are flushed, past all of it connections
-    /// wait.
+    /// wait. Tails of stuck tables may take half as much beside it.
     pub memory_budget: u64,
     /// Bytes of frames that may be committed and not yet applied, all tables together. Past it connections wait.
     pub unapplied_bytes: u64,
-    /// Bytes of frames that may be committed to suspended tables. Past it connections that send to one of them wait.
+    /// Bytes of frames that may be committed to stuck and suspended tables. Past it connections that send to one of them wait.
     pub suspended_bytes: u64,
     /// A table's tail is flushed when it takes this much memory.
     pub flush_bytes: u64,

@@ -165,7 +165,6 @@ fn commit(
             .collect(),
         Err(error) => {
             for (table, upto, _) in begun {
-                table.abort_commit();
                 let is_to_blame = match &error {
                     StorageError::Refused { table: refused, .. } => *refused == table.id,
                     _ => true,
@@ -173,6 +172,8 @@ fn commit(
                 if is_to_blame {
                     shared.fail(&table, Stage::Flush, Trouble::from(&error));
                 }
+                // Afterwards: whoever commits it then ends the trouble, and does not come before it.
+                table.abort_commit();
                 shared.scheduler.set_flush_aside(FlushTask::commit(&table, upto));
             }
             Vec::new()
@@ -191,6 +192,8 @@ fn publish(table: &Arc<ApplyTable>, count: usize, shared: &Shared) {
         metrics::FLUSH_DURATION.record(took.as_secs_f64());
     }
     table.succeeded(Stage::Flush);
+    table.count_stuck(&shared.gate);
+    table.rejoin(&mut lock(&table.queue));
     // Before the watermark: who waits for the flush, and then for compaction, finds it queued.
     shared.compact_if_due(table);
     if let Some(last) = done.last() {

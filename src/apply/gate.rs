@@ -16,8 +16,10 @@ pub struct Gate {
     tail_bytes: AtomicU64,
     /// Of `tail_bytes`, what is frozen and on its way into parts.
     frozen_bytes: AtomicU64,
+    /// Of `frozen_bytes`, what stays for now, because its table's flush fails and others' do not.
+    stuck_bytes: AtomicU64,
     unapplied_bytes: AtomicU64,
-    /// What waits for suspended tables, which must not stop the others.
+    /// What waits for tables that stand still, which must not stop the others.
     apart_bytes: AtomicU64,
     closed: AtomicBool,
     /// Held while the flag changes, so that it never shows counts older than the last change.
@@ -33,6 +35,7 @@ impl Gate {
             unapplied_bytes_max,
             tail_bytes: AtomicU64::new(0),
             frozen_bytes: AtomicU64::new(0),
+            stuck_bytes: AtomicU64::new(0),
             unapplied_bytes: AtomicU64::new(0),
             apart_bytes: AtomicU64::new(0),
             closed: AtomicBool::new(false),
@@ -69,25 +72,42 @@ impl Gate {
         self.unapplied_bytes.load(Ordering::Relaxed)
     }
 
-    /// Bytes of frames that are committed to suspended tables and not applied.
+    /// Of [`Gate::tail_bytes`], what is held by tables whose flush fails while others' do not.
+    pub fn stuck_bytes(&self) -> u64 {
+        self.stuck_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Bytes of frames that are committed to tables that stand still and not applied.
     pub fn apart_bytes(&self) -> u64 {
         self.apart_bytes.load(Ordering::Relaxed)
     }
 
+    /// What tails take that are not stuck.
+    fn moving_bytes(&self) -> u64 {
+        self.tail_bytes().saturating_sub(self.stuck_bytes())
+    }
+
+    /// What they may take. Stuck ones may have half as much again beside it; what they have beyond that is taken from the others, so that
+    /// the sum is bounded.
+    fn moving_bytes_max(&self) -> u64 {
+        let beyond = self.stuck_bytes().saturating_sub(self.tail_bytes_max / 2);
+        self.tail_bytes_max.saturating_sub(beyond)
+    }
+
     /// True when apply itself must let flushes go first.
     pub(super) fn is_over_budget(&self) -> bool {
-        self.tail_bytes() > self.tail_bytes_max
+        self.moving_bytes() > self.moving_bytes_max()
     }
 
     /// True when tails take more than they should in the long run.
     pub(super) fn is_under_pressure(&self) -> bool {
-        self.tail_bytes() > self.tail_bytes_max / 4 * 3
+        self.moving_bytes() > self.moving_bytes_max() / 4 * 3
     }
 
     /// How many bytes of open tails should be frozen now, beyond those that are.
     pub(super) fn excess(&self) -> u64 {
         let open = self.tail_bytes().saturating_sub(self.frozen_bytes.load(Ordering::Relaxed));
-        let wanted = self.tail_bytes_max / 4 * 3;
+        let wanted = self.moving_bytes_max() / 4 * 3;
         if self.is_under_pressure() { open.saturating_sub(wanted / 2) } else { 0 }
     }
 
@@ -107,6 +127,16 @@ impl Gate {
     pub(super) fn flushed(&self, bytes: u64) {
         self.frozen_bytes.fetch_sub(bytes, Ordering::Relaxed);
         self.tail_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        self.update();
+    }
+
+    /// What a table holds that is stuck goes from one number to another.
+    pub(super) fn stuck(&self, before: u64, after: u64) {
+        if after >= before {
+            self.stuck_bytes.fetch_add(after - before, Ordering::Relaxed);
+        } else {
+            self.stuck_bytes.fetch_sub(before - after, Ordering::Relaxed);
+        }
         self.update();
     }
 
@@ -156,7 +186,7 @@ impl Gate {
 
     fn should_be_closed(&self) -> bool {
         let is_past = |share: fn(u64) -> u64| {
-            self.tail_bytes() > share(self.tail_bytes_max)
+            self.moving_bytes() > share(self.moving_bytes_max())
                 || self.unapplied_bytes() > share(self.unapplied_bytes_max)
         };
         if self.closed.load(Ordering::Relaxed) {
@@ -200,6 +230,29 @@ mod tests {
         assert_eq!((gate.unapplied_bytes(), gate.apart_bytes()), (0, 581));
         gate.applied(581, true);
         assert_eq!(gate.apart_bytes(), 0);
+    }
+
+    #[test]
+    fn what_is_stuck_leaves_the_others_their_budget_until_it_is_more_than_half_of_it() {
+        let gate = Gate::new(800, 80);
+        let grow = |bytes: u64| gate.tail_grew(0, bytes);
+        grow(900);
+        gate.froze(900);
+        assert!(gate.is_over_budget() && !gate.admitted());
+        gate.stuck(0, 400);
+        assert!(!gate.is_over_budget() && gate.admitted());
+        grow(300);
+        assert!(!gate.is_over_budget() && gate.is_under_pressure());
+        gate.stuck(400, 900);
+        assert_eq!((gate.tail_bytes(), gate.stuck_bytes()), (1200, 900));
+        assert!(!gate.is_over_budget(), "300 are left to the others");
+        assert_eq!(gate.excess(), 188, "of which three eighths may be open");
+        grow(1);
+        assert!(gate.is_over_budget() && !gate.admitted());
+        gate.flushed(900);
+        gate.stuck(900, 0);
+        assert!(!gate.is_over_budget() && gate.admitted());
+        assert_eq!((gate.tail_bytes(), gate.stuck_bytes()), (301, 0));
     }
 
     #[test]

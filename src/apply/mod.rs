@@ -22,10 +22,11 @@
 //! tail's place: a reader sees the one or the other, never both or neither. The table's creation and new columns enter the
 //! catalog with the flush that covers them.
 //!
-//! **Memory.** One budget holds for the tails of all tables. Past three quarters of it the largest tails are flushed, and one table at a time is
-//! applied while the other workers flush; past
-//! all of it the [`Gate`] closes, so that connections wait, and apply itself waits for the flushes under way. What is committed and
-//! not applied is bounded, too.
+//! **Memory.** One budget holds for the tails of all tables. Past three quarters of it the largest tails are flushed, and one table at a time
+//! is applied while the other workers flush; past all of it the [`Gate`] closes, so that connections wait, and apply itself waits for the
+//! flushes under way. What is committed and not applied is bounded, too. Frozen tails of stuck tables, below, may take half of the budget
+//! beside it; what they take beyond that the others have less, so that all tails together take no more than one and a half times the budget,
+//! and no others wait for their flushes.
 //!
 //! **Compaction.** Neighbours in order of transactions, of one partition and about one size, are merged, by threads of low
 //! priority of its own, which pause between batches while a worker has anything to do. A partition that has ended and gets no rows any more becomes
@@ -41,10 +42,14 @@
 //! retyped column is converted.
 //!
 //! **Trouble.** What may pass by itself (a full disk, too many open files) is tried again after a pause that doubles up to a minute, with
-//! nothing lost. What will not (a damaged frame) suspends its table at the transaction before; all other tables go on. What is visible of
-//! a suspended table is flushed, so that it holds no memory, and what it still gets is counted apart, so that it does not close the
-//! gate; past `suspended_bytes` of all such tables, whoever sends to one of them waits. Somebody resumes it, if need be behind the
-//! transactions whose rows cannot be read: those are skipped for good, their definitions are not.
+//! nothing lost. Where it is a table's own (an error of one of its files, `IO ERROR`, and not one of disk, descriptors or memory, which are
+//! everybody's), the table is *stuck* until that work succeeds, and all other tables go on. What is visible of it is frozen, and flushed where
+//! that can be. While its flush is what fails, it gets no more rows: what is committed waits in the WAL. When all tables are stuck, none gets
+//! more, so that memory is bounded as ever; connections go on to commit, up to `suspended_bytes`. What will not pass (a damaged frame) suspends
+//! its table at the transaction before; all other tables go on. What is visible of a suspended table is flushed, so that it holds no memory.
+//! What a stuck or suspended table still gets is counted apart, so that it does not close the gate; past `suspended_bytes` of all such tables,
+//! whoever sends to one of them waits. Somebody resumes a suspended one, if need be behind the transactions whose rows cannot be read: those
+//! are skipped for good, their definitions are not.
 //!
 //! Invariants, for every table: `flushed_txn <= frozen <= applied_txn <= seq_txn`. A snapshot at n has the rows of 1..=n once.
 //! Progress needs no notification: a tick finds every table with work. Applying begins from `flushed_txn` at every start

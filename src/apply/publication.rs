@@ -1,5 +1,7 @@
 //! What is between a frozen tail and the catalog: flushes under way, in the order in which they must be committed.
 
+use super::gate::Gate;
+use super::progress::Stage;
 use super::segments::Usage;
 use super::table::{ApplyTable, lock};
 use crate::storage::{Edit, Part, PartMeta, Run, SeriesSet, TableSchema, Tail};
@@ -16,6 +18,8 @@ pub(super) struct Publication {
     pub(super) in_flight: VecDeque<Frozen>,
     /// A worker is committing the first of them.
     is_committing: bool,
+    /// What the gate counts of them as stuck.
+    stuck_bytes: u64,
     /// The table as the catalog has it; `None` before it does.
     pub(super) catalogued: Option<Arc<TableSchema>>,
     /// The table is queued for compaction or being compacted.
@@ -124,6 +128,15 @@ impl ApplyTable {
     /// Since when a partition gets no rows; `opened` stands for what happened before this start.
     pub(super) fn quiet_since(&self, partition: PartitionKey, opened: Duration) -> Duration {
         lock(&self.publication).touched.get(&partition).copied().unwrap_or(opened)
+    }
+
+    /// Tells the gate what is stuck here, after what is in flight or whether flushes are stuck has changed.
+    pub(super) fn count_stuck(&self, gate: &Gate) {
+        let mut publication = lock(&self.publication);
+        let is_stuck = self.is_stuck(Stage::Flush);
+        let held = publication.in_flight.iter().map(|frozen| frozen.bytes);
+        let bytes = if is_stuck { held.sum() } else { 0 };
+        gate.stuck(std::mem::replace(&mut publication.stuck_bytes, bytes), bytes);
     }
 
     /// True while no flush is under way: a transaction that removes parts may go ahead.

@@ -13,6 +13,8 @@ pub(super) struct Retry {
     /// When the work may be tried again, monotonic; `None` while nothing failed.
     at: Option<Duration>,
     pause: Duration,
+    /// A failure since the last success was of this table alone: see [`super::ErrorTag::is_of_one_table`].
+    is_stuck: bool,
 }
 
 impl Retry {
@@ -20,6 +22,21 @@ impl Retry {
     pub(super) fn failed(&mut self, now: Duration) {
         self.pause = (self.pause * 2).clamp(PAUSE_MIN, PAUSE_MAX);
         self.at = Some(now.saturating_add(self.pause));
+    }
+
+    /// The work failed for a reason of this table alone.
+    pub(super) fn got_stuck(&mut self) {
+        self.is_stuck = true;
+    }
+
+    /// True until the work succeeds, once it has failed for a reason of this table alone.
+    pub(super) fn is_stuck(&self) -> bool {
+        self.is_stuck
+    }
+
+    /// Lets the work be tried at once. Only success says that it is not stuck any more.
+    pub(super) fn try_at_once(&mut self) {
+        *self = Retry { is_stuck: self.is_stuck, ..Retry::default() };
     }
 
     /// True when the work may be tried.
@@ -46,7 +63,9 @@ mod tests {
             now += pause;
         }
         assert_eq!(pauses, [500, 1000, 2000, 4000, 8000, 16_000, 32_000, 60_000, 60_000]);
-        retry = Retry::default();
+        retry.got_stuck();
+        retry.try_at_once();
+        assert!(retry.is_due(now) && retry.is_stuck());
         retry.failed(now);
         assert!(retry.is_due(now + PAUSE_MIN));
     }

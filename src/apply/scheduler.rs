@@ -198,10 +198,12 @@ impl Scheduler {
     }
 
     /// True while a flush is queued or under way, or waits to be tried again: memory is about to come free, or will not
-    /// before there is room on the disk.
+    /// before there is room on the disk. For those of a stuck table nobody else waits.
     pub(super) fn is_flushing(&self) -> bool {
         let queues = self.lock();
-        queues.flushing > 0 || !queues.flushes.is_empty() || !queues.failed_flushes.is_empty()
+        queues.flushing > 0
+            || !queues.flushes.is_empty()
+            || queues.failed_flushes.iter().any(|task| !task.table.is_stuck(Stage::Flush))
     }
 
     /// True while a compaction is queued or under way.

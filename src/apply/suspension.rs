@@ -1,4 +1,7 @@
 //! A table in trouble: how it stops, what it may hold meanwhile, how it goes on.
+//!
+//! A suspended table waits for somebody to resume it. A *stuck* one is tried again like any that is in trouble which may pass, but
+//! its trouble is its own: a file or folder of it that cannot be read or written. Both stand still, and must not stop the others.
 
 use super::progress::Stage;
 use super::shared::Shared;
@@ -33,11 +36,17 @@ impl Shared {
     /// Says what is wrong, once. What may pass by itself is tried again after a pause; anything else stops the table.
     pub(super) fn fail(&self, table: &Arc<ApplyTable>, stage: Stage, trouble: Trouble) {
         let is_transient = trouble.is_transient();
+        let is_stuck = is_transient && trouble.tag.is_of_one_table();
         if trouble.tag == ErrorTag::OutOfMemory && is_transient {
             self.ran_out_of_memory();
         }
         if is_transient {
-            table.retry(stage, |retry| retry.failed(self.clock.monotonic()));
+            table.retry(stage, |retry| {
+                retry.failed(self.clock.monotonic());
+                if is_stuck {
+                    retry.got_stuck();
+                }
+            });
         }
         if table.progress.fail(stage, trouble.clone()) {
             let what = if is_transient { "waits" } else { "is suspended" };
@@ -45,8 +54,8 @@ impl Shared {
             let name = name.unwrap_or_default();
             tracing::error!(table = %table.id, %name, %trouble, "the table {what}");
         }
-        if !is_transient {
-            self.set_apart(table);
+        if !is_transient || is_stuck {
+            self.set_apart(table, is_stuck);
         }
     }
 
@@ -90,15 +99,17 @@ impl Shared {
             table.progress.resume();
         }
         for stage in [Stage::Apply, Stage::Flush, Stage::Compact] {
-            table.retry(stage, |retry| *retry = Default::default());
+            table.retry(stage, |retry| retry.try_at_once());
         }
+        table.rejoin(&mut lock(&table.queue));
         self.scheduler.retry(self.clock.monotonic());
         table.schedule(self);
         Ok(())
     }
 
-    /// Takes what waits for a suspended table out of the common bound, and what of it is visible out of memory.
-    fn set_apart(&self, table: &Arc<ApplyTable>) {
+    /// Takes what waits for a table that stands still out of the common bound, and what of it is visible out of memory: where its flush is
+    /// stuck, as good as out, see [`super::Gate`].
+    fn set_apart(&self, table: &Arc<ApplyTable>, is_stuck: bool) {
         {
             let mut queue = lock(&table.queue);
             if !queue.is_apart {
@@ -109,9 +120,11 @@ impl Shared {
                 // What a panic left of the open tail is not to be trusted with a file.
                 return;
             }
-            // Who waits for more to be flushed is told of the trouble.
-            queue.flush_to = table.progress.applied_txn();
+            let applied = table.progress.applied_txn();
+            // Who waits for more to be flushed is told of a suspension, and goes on to wait for what is tried again.
+            queue.flush_to = if is_stuck { queue.flush_to.max(applied) } else { applied };
         }
+        table.count_stuck(&self.gate);
         // A worker that has the table now looks for work before it lets go of it.
         table.schedule(self);
     }
@@ -154,12 +167,12 @@ impl Shared {
         self.segments.use_again(&usage);
     }
 
-    /// True when too much waits for suspended tables.
+    /// True when too much waits for tables that stand still.
     pub(super) fn is_holding_up(&self) -> bool {
         self.gate.apart_bytes() > self.config.suspended_bytes
     }
 
-    /// True when whoever sends to this table must wait: it is or was suspended, has not caught up, and too much waits.
+    /// True when whoever sends to this table must wait: it stands or stood still, has not caught up, and too much waits.
     pub(super) fn is_held_up(&self, table: &ApplyTable) -> bool {
         self.is_holding_up() && lock(&table.queue).is_apart
     }

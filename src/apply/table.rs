@@ -39,7 +39,7 @@ pub(super) struct Queue {
     pub(super) pending: VecDeque<Txn>,
     /// Bytes of `pending`, as the gate counts them.
     pub(super) pending_bytes: u64,
-    /// The gate counts `pending` apart from what other tables wait for: the table was suspended and has not caught up.
+    /// The gate counts `pending` apart from what other tables wait for: the table stood still and has not caught up.
     pub(super) is_apart: bool,
     /// Transactions up to here are kept outside the WAL, and use no segment: see [`super::ApplyPool::shelved`].
     shelved: SeqTxn,
@@ -201,6 +201,23 @@ impl ApplyTable {
         change(&mut lock(&self.retries)[stage as usize])
     }
 
+    /// True while the work of a stage fails for a reason that is this table's alone.
+    pub(super) fn is_stuck(&self, stage: Stage) -> bool {
+        self.retry(stage, |retry| retry.is_stuck())
+    }
+
+    /// True while the table is suspended or stuck: what is committed to it must not stop the others.
+    fn stands_still(&self) -> bool {
+        self.progress.is_suspended() || self.is_stuck(Stage::Apply) || self.is_stuck(Stage::Flush)
+    }
+
+    /// Counts what comes in with what other tables wait for, once the table goes on and has caught up.
+    pub(super) fn rejoin(&self, queue: &mut Queue) {
+        if queue.is_apart && queue.pending.is_empty() && !self.stands_still() {
+            queue.is_apart = false;
+        }
+    }
+
     /// The work of a stage has succeeded.
     pub(super) fn succeeded(&self, stage: Stage) {
         self.retry(stage, |retry| *retry = Retry::default());
@@ -273,7 +290,7 @@ impl ApplyTable {
         }
         queue.pending_bytes -= bytes;
         gate.applied(bytes, queue.is_apart);
-        queue.is_apart &= !queue.pending.is_empty();
+        self.rejoin(&mut queue);
         drop(queue);
         self.progress.applied(txn, rows);
         rows
@@ -287,7 +304,16 @@ impl ApplyTable {
 
     /// True when the tail is to be frozen now.
     pub(super) fn is_freeze_due(&self) -> bool {
-        lock(&self.queue).is_freeze_due(self.progress.applied_txn())
+        self.must_freeze(&lock(&self.queue))
+    }
+
+    /// True when the tail is to be frozen now. That of a stuck table is not kept for what it cannot get meanwhile.
+    pub(super) fn must_freeze(&self, queue: &Queue) -> bool {
+        let applied = self.progress.applied_txn();
+        let has_all = || {
+            queue.flush_to <= applied || self.is_stuck(Stage::Apply) || self.is_stuck(Stage::Flush)
+        };
+        queue.frozen < queue.flush_to.min(applied) && has_all()
     }
 
     /// The tail was taken away at the last applied transaction.
@@ -331,10 +357,6 @@ impl Queue {
     /// What waits and is not shelved.
     pub(super) fn unshelved(&self) -> impl Iterator<Item = &Txn> {
         self.pending.iter().rev().take_while(|txn| txn.seq_txn > self.shelved)
-    }
-
-    pub(super) fn is_freeze_due(&self, applied: SeqTxn) -> bool {
-        self.frozen < self.flush_to && self.flush_to <= applied
     }
 
     /// True when [`Queue::overwrite_len`] counts, and nothing is to be passed over before.

@@ -92,6 +92,12 @@ impl ErrorTag {
         }
     }
 
+    /// True when others may do well meanwhile: the disk, descriptors and memory belong to all tables, a file that cannot be read
+    /// or written to one.
+    pub(super) fn is_of_one_table(self) -> bool {
+        self == ErrorTag::Io
+    }
+
     /// The tag of this name, or of this error number of the operating system.
     pub fn named(name: &str) -> Option<ErrorTag> {
         use rustix::io::Errno;

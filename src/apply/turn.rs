@@ -96,7 +96,7 @@ impl ApplyTable {
 
     /// True when a turn would get something done.
     fn has_work(&self, queue: &Queue, shared: &Shared) -> bool {
-        if queue.is_freeze_due(self.progress.applied_txn()) {
+        if self.must_freeze(queue) {
             return true;
         }
         let next = self.pending_drop(queue).or(queue.pending.front());
@@ -107,8 +107,15 @@ impl ApplyTable {
             Some(_) if !self.is_due(Stage::Apply, shared) => false,
             Some(TxnKind::Drop) => self.is_settled(),
             Some(_) if queue.is_overwrite_next() => self.is_settled(),
+            Some(TxnKind::Data(_)) => !self.must_wait_to_grow(shared),
             Some(_) => !shared.must_wait_for_memory(),
         }
+    }
+
+    /// True while no rows may come into the tail: memory is short, or what is there cannot be flushed. Where that is this table's own
+    /// trouble, what is committed waits in the WAL, and the memory is the others'.
+    fn must_wait_to_grow(&self, shared: &Shared) -> bool {
+        self.is_stuck(Stage::Flush) || shared.must_wait_for_memory()
     }
 
     fn is_due(&self, stage: Stage, shared: &Shared) -> bool {
@@ -122,7 +129,7 @@ impl ApplyTable {
     ) -> Result<Step, Trouble> {
         match self.next_chunk() {
             None => Ok(Step::Waits),
-            Some(Chunk::Data(_)) if shared.must_wait_for_memory() => Ok(Step::Waits),
+            Some(Chunk::Data(_)) if self.must_wait_to_grow(shared) => Ok(Step::Waits),
             Some(Chunk::Data(txns)) => self.apply_data(&txns, state, shared),
             Some(Chunk::Skipped(txns)) => Ok(self.apply_skipped(&txns, state, shared)),
             Some(Chunk::Overwrite(txns)) => self.overwrite(&txns, state, shared),
@@ -175,6 +182,7 @@ impl ApplyTable {
         }
         tracing::warn!(table = %self.id, from = %first.seq_txn, to = %last.seq_txn, rows,
             "rows were skipped as somebody asked for");
+        self.succeeded(Stage::Apply);
         self.applied(last.seq_txn, &shared.clock, &shared.gate);
         self.want_flush(last.seq_txn);
         Step::Applied
@@ -228,8 +236,9 @@ impl ApplyTable {
 
     /// Counts transactions up to `upto`, which have been published.
     pub(super) fn finish(&self, upto: SeqTxn, txns: usize, shared: &Shared) {
-        let rows = self.applied(upto, &shared.clock, &shared.gate);
+        // First: a table that has caught up is no longer counted apart, unless it is in trouble still.
         self.succeeded(Stage::Apply);
+        let rows = self.applied(upto, &shared.clock, &shared.gate);
         metrics::APPLY_ROWS.increment(rows);
         metrics::APPLY_TRANSACTIONS.increment(txns as u64);
     }
@@ -296,6 +305,7 @@ impl ApplyTable {
         });
         self.frozen();
         shared.gate.froze(bytes);
+        self.count_stuck(&shared.gate);
         shared.scheduler.push_flushes(tasks);
     }
 }

@@ -249,7 +249,7 @@ sections! {
         memory_bytes: u64 = ApplyConfig::default().memory_budget,
         /// Bytes committed and not yet applied, past which connections wait.
         unapplied_bytes: u64 = ApplyConfig::default().unapplied_bytes,
-        /// Bytes committed to suspended tables, past which connections that send to one of them wait.
+        /// Bytes committed to suspended tables and to those in `IO ERROR`, past which connections that send to one of them wait.
         suspended_bytes: u64 = ApplyConfig::default().suspended_bytes,
         /// Memory of a table's tails at which they are flushed.
         flush_bytes: u64 = ApplyConfig::default().flush_bytes,

@@ -100,7 +100,7 @@ families! {
         gauge APPLY_LAG_ROWS "headwater_apply_lag_rows" "Rows committed and not yet visible, all tables together.";
         gauge APPLY_LAG_SECONDS "headwater_apply_lag_seconds" "Age of the oldest transaction that is committed and not yet visible.";
         gauge TAIL_BYTES "headwater_tail_bytes" "Memory held by tails: rows that are visible and not yet in Parquet.";
-        gauge TAIL_BUDGET_BYTES "headwater_tail_budget_bytes" "The bound of headwater_tail_bytes, past which connections wait.";
+        gauge TAIL_BUDGET_BYTES "headwater_tail_budget_bytes" "The bound of headwater_tail_bytes, past which connections wait; tables that cannot be flushed have half as much beside it.";
         counter FLUSHES "headwater_flushes_total" "Tails of a table written out as Parquet parts.";
         counter FLUSHED_ROWS "headwater_flushed_rows_total" "Rows written to Parquet for the first time.";
         histogram FLUSH_DURATION "headwater_flush_duration_seconds" "Time from freezing a table's tails until their parts were published.";

@@ -2,12 +2,15 @@
 
 use super::rows::{BOTH, Bed, Life, frame};
 use super::world::{Outcome, World};
-use crate::apply::{ErrorTag, Trouble};
+use crate::apply::{ApplyPool, ErrorTag, ResumeError, TableView, Trouble};
 use crate::clock::Clock;
 use crate::engine::steps::{Actor, Steps};
 use crate::engine::{DEFAULT_DATABASE, EngineConfig, check, repair};
 use crate::io::sim::{Fault, FaultKind, SimDisk};
+use crate::sequencer::Change;
 use std::path::Path;
+use std::pin::pin;
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 /// A server that has rows in memory.
@@ -149,4 +152,248 @@ fn a_range_of_a_segment_that_the_device_cannot_read_holds_up_its_table_and_no_ot
     steps.step(Actor::Ticker);
     while steps.step(Actor::Worker) {}
     assert_eq!((rows(&steps, "a"), rows(&steps, "b"), troubles(&steps)), (3, 3, Vec::new()));
+}
+
+/// A server with small bounds: so many rounds of a row for each table go through them several times.
+const ROUNDS: u64 = 300;
+const TAIL_BYTES_MAX: u64 = 2 << 10;
+const UNAPPLIED_BYTES_MAX: u64 = 2 << 10;
+const DIR: &str = "/data";
+
+struct Small {
+    disk: SimDisk,
+    clock: Clock,
+    config: EngineConfig,
+}
+
+impl Small {
+    fn new() -> Small {
+        let mut config = EngineConfig { data_dir: DIR.into(), ..Bed::new(0).config };
+        config.apply.memory_budget = TAIL_BYTES_MAX;
+        config.apply.unapplied_bytes = UNAPPLIED_BYTES_MAX;
+        let clock = Clock::manual(1_700_000_000_000_000_000);
+        Small { disk: SimDisk::new(1), clock, config }
+    }
+
+    fn begin(&self) -> Life {
+        let steps = Steps::open(self.config.clone(), self.disk.fs(), self.clock.clone());
+        Life::of(steps.expect("a sound folder"))
+    }
+
+    /// Puts a file where the folder of a table should be.
+    fn block(&self, folder: &str) {
+        let path = Path::new(DIR).join("tables").join(folder);
+        self.disk.fs().create(&path).expect("room for a file");
+    }
+
+    fn unblock(&self, folder: &str) {
+        self.disk.fs().remove(&Path::new(DIR).join("tables").join(folder)).expect("a file");
+    }
+
+    /// A row for each table, and a second in which what is visible becomes parts.
+    fn round(&self, life: &mut Life, tables: &[&str], number: u64) {
+        life.rows(tables, number..number + 1);
+        apply(life).want_flush_all();
+        self.pass(life, Duration::from_secs(1));
+    }
+
+    fn pass(&self, life: &mut Life, time: Duration) {
+        self.clock.advance(time);
+        life.steps.step(Actor::Ticker);
+        while life.steps.step(Actor::Worker) {}
+    }
+}
+
+fn apply(life: &Life) -> &ApplyPool {
+    &life.steps.engine().shared.apply
+}
+
+fn table(life: &Life, name: &str) -> TableView {
+    apply(life).table(life.id(name)).expect("the table")
+}
+
+fn visible(life: &Life, name: &str) -> u64 {
+    table(life, name).store.load().rows()
+}
+
+fn is_flushed(life: &Life, name: &str) -> bool {
+    let progress = table(life, name).progress;
+    progress.flushed_txn() == progress.seq_txn()
+}
+
+fn tag(life: &Life, name: &str) -> Option<ErrorTag> {
+    table(life, name).progress.trouble().map(|trouble| trouble.tag)
+}
+
+#[track_caller]
+fn check_empty(life: &Life) {
+    let gate = apply(life).gate();
+    let held = [gate.tail_bytes(), gate.stuck_bytes(), gate.unapplied_bytes(), gate.apart_bytes()];
+    assert_eq!(held, [0; 4]);
+}
+
+#[test]
+fn a_table_that_cannot_be_flushed_stops_no_other_and_catches_up() {
+    let small = Small::new();
+    let mut life = small.begin();
+    small.block("a~1");
+    let gate = apply(&life).gate().clone();
+    for n in 0..ROUNDS {
+        small.round(&mut life, BOTH, n);
+        assert!(gate.admitted(), "round {n}");
+        assert_eq!((visible(&life, "b"), is_flushed(&life, "b")), (n + 1, true), "round {n}");
+    }
+    assert_eq!((visible(&life, "a"), tag(&life, "a")), (1, Some(ErrorTag::Io)));
+    assert!(gate.stuck_bytes() > 0 && gate.tail_bytes() == gate.stuck_bytes());
+    assert!(gate.stuck_bytes() * ROUNDS > 4 * TAIL_BYTES_MAX, "that much `b` had in tails");
+    assert!(gate.apart_bytes() > 4 * UNAPPLIED_BYTES_MAX && gate.unapplied_bytes() == 0);
+    assert_eq!(apply(&life).waiting_apart(), [], "nothing of what is tried again is shelved");
+    assert!(!table(&life, "a").progress.is_suspended());
+
+    small.unblock("a~1");
+    small.pass(&mut life, Duration::from_secs(60));
+    apply(&life).want_flush_all();
+    while life.steps.step(Actor::Worker) {}
+    assert_eq!(
+        (visible(&life, "a"), is_flushed(&life, "a"), tag(&life, "a")),
+        (ROUNDS, true, None)
+    );
+    check_empty(&life);
+}
+
+#[test]
+fn a_table_whose_segment_cannot_be_read_stops_no_other_and_catches_up() {
+    let small = Small::new();
+    let mut life = small.begin();
+    life.rows(BOTH, 0..3);
+    drop(life);
+    small.disk.kill();
+    let (path, bytes) = frame(&small.disk.fs(), Path::new(DIR), "a", 1);
+    let range = bytes.start as u64..bytes.end as u64;
+    small.disk.make_unreadable(&path, range).expect("the segment");
+
+    let mut life = small.begin();
+    let pool = life.steps.engine().shared.clone();
+    let mut flush = pin!(pool.apply.flush_all());
+    assert!(flush.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+    while life.steps.step(Actor::Worker) {}
+    let gate = apply(&life).gate().clone();
+    for n in 3..ROUNDS {
+        small.round(&mut life, BOTH, n);
+        assert!(gate.admitted(), "round {n}");
+        assert_eq!((visible(&life, "b"), is_flushed(&life, "b")), (n + 1, true), "round {n}");
+    }
+    assert_eq!((visible(&life, "a"), tag(&life, "a")), (1, Some(ErrorTag::Io)));
+    let progress = table(&life, "a").progress;
+    assert_eq!(progress.flushed_txn(), progress.applied_txn(), "what is visible is in parts");
+    assert_eq!((gate.tail_bytes(), gate.unapplied_bytes()), (0, 0));
+    assert!(gate.apart_bytes() > 4 * UNAPPLIED_BYTES_MAX);
+    assert!(flush.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+
+    small.disk.make_unreadable(&path, 0..0).expect("the segment");
+    small.pass(&mut life, Duration::from_secs(60));
+    apply(&life).want_flush_all();
+    while life.steps.step(Actor::Worker) {}
+    assert_eq!(
+        (visible(&life, "a"), is_flushed(&life, "a"), tag(&life, "a")),
+        (ROUNDS, true, None)
+    );
+    assert!(flush.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready());
+    check_empty(&life);
+}
+
+#[test]
+fn tables_that_cannot_be_flushed_take_no_more_memory_and_hold_up_who_sends_to_them() {
+    let mut small = Small::new();
+    small.config.apply.suspended_bytes = UNAPPLIED_BYTES_MAX;
+    let mut life = small.begin();
+    small.block("a~1");
+    small.block("b~2");
+    let mut n = 0;
+    while n == 0 || !apply(&life).is_held_up(life.id("a")) {
+        small.round(&mut life, BOTH, n);
+        n += 1;
+        assert!(n < ROUNDS && apply(&life).gate().tail_bytes() < TAIL_BYTES_MAX / 2 * 3);
+    }
+    assert!(apply(&life).is_held_up(life.id("b")) && apply(&life).gate().admitted());
+    small.round(&mut life, &["c"], 0);
+    assert!(is_flushed(&life, "c") && !apply(&life).is_held_up(life.id("c")));
+
+    small.unblock("a~1");
+    small.pass(&mut life, Duration::from_secs(60));
+    assert_eq!((visible(&life, "a"), visible(&life, "b"), tag(&life, "a")), (n, 1, None));
+    small.unblock("b~2");
+    small.pass(&mut life, Duration::from_secs(60));
+    assert_eq!((visible(&life, "b"), tag(&life, "b")), (n, None));
+    apply(&life).want_flush_all();
+    while life.steps.step(Actor::Worker) {}
+    assert!(is_flushed(&life, "a") && is_flushed(&life, "b"));
+    check_empty(&life);
+}
+
+#[test]
+fn a_tail_that_cannot_be_flushed_and_takes_more_than_all_memory_leaves_the_others_a_way() {
+    let mut small = Small::new();
+    small.config.apply.unapplied_bytes = 1 << 20;
+    let mut life = small.begin();
+    small.block("a~1");
+    life.rows(&["a"], 0..100);
+    small.round(&mut life, &["a"], 100);
+    let gate = apply(&life).gate().clone();
+    let stuck = gate.stuck_bytes();
+    assert!(stuck > 2 * TAIL_BYTES_MAX && gate.tail_bytes() == stuck);
+    for n in 0..ROUNDS {
+        life.rows(&["b"], n..n + 1);
+        assert!(gate.admitted(), "round {n}");
+        assert_eq!((visible(&life, "b"), is_flushed(&life, "b")), (n + 1, true), "round {n}");
+    }
+    assert_eq!((gate.tail_bytes(), gate.stuck_bytes(), visible(&life, "a")), (stuck, stuck, 100));
+    small.unblock("a~1");
+    small.pass(&mut life, Duration::from_secs(60));
+    apply(&life).want_flush_all();
+    while life.steps.step(Actor::Worker) {}
+    assert_eq!((visible(&life, "a"), is_flushed(&life, "a")), (101, true));
+    check_empty(&life);
+}
+
+#[test]
+fn a_table_that_cannot_be_flushed_is_suspended_and_resumed_as_any_other() {
+    let small = Small::new();
+    let mut life = small.begin();
+    small.block("a~1");
+    (0..5).for_each(|n| small.round(&mut life, BOTH, n));
+    let id = life.id("a");
+    let next = table(&life, "a").progress.applied_txn().next().next();
+    assert_eq!(apply(&life).resume(id, Some(next)), Err(ResumeError::NotSuspended));
+    life.suspend("a");
+    assert_eq!(tag(&life, "a"), Some(ErrorTag::OnRequest));
+    small.pass(&mut life, Duration::from_secs(60));
+    assert_eq!((visible(&life, "a"), apply(&life).waiting_apart()), (1, Vec::new()));
+    assert_eq!(apply(&life).resume(id, Some(next)), Ok(()));
+    while life.steps.step(Actor::Worker) {}
+    assert_eq!((visible(&life, "a"), tag(&life, "a")), (1, Some(ErrorTag::Io)));
+
+    small.unblock("a~1");
+    assert_eq!(apply(&life).resume(id, None), Ok(()), "it need not wait for the next try");
+    while life.steps.step(Actor::Worker) {}
+    assert_eq!((visible(&life, "a"), tag(&life, "a")), (4, None), "one row was skipped");
+    apply(&life).want_flush_all();
+    while life.steps.step(Actor::Worker) {}
+    check_empty(&life);
+}
+
+#[test]
+fn a_table_that_cannot_be_flushed_is_dropped_once_it_can() {
+    let small = Small::new();
+    let mut life = small.begin();
+    small.block("a~1");
+    (0..5).for_each(|n| small.round(&mut life, BOTH, n));
+    let id = life.id("a");
+    life.push(Change::Drop { table: id });
+    small.round(&mut life, &["b"], 5);
+    assert!(apply(&life).table(id).is_some());
+    small.unblock("a~1");
+    small.pass(&mut life, Duration::from_secs(60));
+    assert!(apply(&life).table(id).is_none() && is_flushed(&life, "b"));
+    check_empty(&life);
 }
