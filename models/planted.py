@@ -15,7 +15,8 @@ import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 COPY = ROOT / "target" / "planted"
-CHECKED = ["src/sequencer/intake.rs", "src/sequencer/inbox.rs", "src/sequencer/progress.rs", "src/apply/progress.rs", "src/apply/gate.rs"]
+CHECKED = ["src/sequencer/intake.rs", "src/sequencer/inbox.rs", "src/sequencer/progress.rs", "src/apply/progress.rs", "src/apply/gate.rs",
+           "src/wal/unwritten.rs", "src/schema/version.rs"]
 
 # Name, file, what stands there, what is planted, who must notice.
 MISTAKES = [
@@ -55,6 +56,10 @@ MISTAKES = [
      "            fence(Ordering::SeqCst);\n        }", "        }", "exhaustive"),
     ("an open gate wakes nobody", "src/apply/gate.rs",
      "                self.opened.notify_waiters();", "", "exhaustive"),
+    ("who outlives a segment's writer does not see what it wrote", "src/wal/unwritten.rs",
+     "            fence(Ordering::Acquire);\n", "", "exhaustive"),
+    ("nobody hears how much of a segment is written", "src/wal/unwritten.rs",
+     "        self.written.store(end, Ordering::Release);\n        commits.drain", "        commits.drain", "exhaustive"),
     ("a segment goes before its last receipt is numbered", "src/engine/fence.rs",
      "*fence <= published && !is_needed(writer, segment)", "!is_needed(writer, segment)", "random"),
     ("a segment goes before it is flushed", "src/engine/fence.rs",
