@@ -46,6 +46,8 @@ pub(crate) enum Bug {
     CarriedPurgedUnwritten,
     /// A failed sync of the log is tried again.
     SyncRetried,
+    /// A failed sync of a segment's name is tried again.
+    NameSyncRetried,
     /// A write of the log that failed half-way counts.
     ShortWriteIgnored,
     /// Segments are released before the shelf with their frames is written.
@@ -75,7 +77,7 @@ pub(crate) const fn is_planted(_: Bug) -> bool {
 #[cfg(test)]
 impl Bug {
     /// All of them.
-    pub(crate) const ALL: [Bug; 23] = [
+    pub(crate) const ALL: [Bug; 24] = [
         Bug::AckBeforeLogSync,
         Bug::AckBeforeWrite,
         Bug::AckBeforeSegmentSync,
@@ -96,6 +98,7 @@ impl Bug {
         Bug::CarriedPurgedEarly,
         Bug::CarriedPurgedUnwritten,
         Bug::SyncRetried,
+        Bug::NameSyncRetried,
         Bug::ShortWriteIgnored,
         Bug::ReleasedBeforeShelf,
         Bug::ShelfNotRestored,

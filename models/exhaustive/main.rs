@@ -1,4 +1,4 @@
-//! Intake, inbox and watermarks under loom: every interleaving of a few threads, and every value that a load may return.
+//! Intake, inbox, watermarks, gate, unwritten commits and versions under loom: every interleaving of a few threads, and every value that a load may return.
 //!
 //! `cargo run --release --bin exhaustive [NAME ...]`. The files are those of the server, over stand-ins for atomics, threads and
 //! notifications. What threads hand over is a [`Told`], whose reading fails where the writing did not happen before it.
@@ -7,6 +7,7 @@
 #[path = "../../src/types/mod.rs"]
 mod types;
 
+mod arc;
 mod notify;
 mod waker;
 
@@ -84,6 +85,60 @@ mod apply {
     pub(super) mod models;
 }
 
+/// As much of files as a segment's end needs, for two bytes.
+mod io {
+    use crate::Told;
+
+    pub(crate) type Result<T> = std::result::Result<T, ()>;
+
+    pub(crate) struct File([Told; 2]);
+
+    impl std::fmt::Debug for File {
+        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("File")
+        }
+    }
+
+    impl File {
+        pub(crate) fn new() -> File {
+            File([Told::new(), Told::new()])
+        }
+
+        pub(crate) fn write_all_at(&self, bytes: &[u8], offset: u64) -> Result<()> {
+            for (told, byte) in self.0[offset as usize..].iter().zip(bytes) {
+                told.write(u64::from(*byte));
+            }
+            Ok(())
+        }
+
+        pub(crate) fn byte(&self, offset: u64) -> u8 {
+            self.0[offset as usize].read() as u8
+        }
+    }
+}
+
+mod wal {
+    mod sync {
+        pub(super) use crate::arc::{Arc, Weak};
+        pub(super) use loom::sync::atomic::{AtomicU64, Ordering, fence};
+        pub(super) use loom::sync::{Mutex, MutexGuard};
+    }
+    #[path = "../../../src/wal/unwritten.rs"]
+    mod unwritten;
+
+    pub(super) mod models;
+}
+
+mod schema {
+    mod sync {
+        pub(super) use loom::sync::atomic::{AtomicU64, Ordering};
+    }
+    #[path = "../../../src/schema/version.rs"]
+    mod version;
+
+    pub(super) mod models;
+}
+
 /// Something that one thread writes and another reads after it was told that it may.
 struct Told(loom::cell::UnsafeCell<u64>);
 
@@ -109,10 +164,10 @@ impl Told {
 }
 
 fn main() {
-    let models = sequencer::models::ALL.iter().chain(apply::models::ALL);
+    let models = [sequencer::models::ALL, apply::models::ALL, wal::models::ALL, schema::models::ALL];
     let wanted: Vec<String> = std::env::args().skip(1).collect();
     for (name, model) in
-        models.filter(|(name, _)| wanted.is_empty() || wanted.iter().any(|w| w == name))
+        models.into_iter().flatten().filter(|(name, _)| wanted.is_empty() || wanted.iter().any(|w| w == name))
     {
         let mut builder = loom::model::Builder::new();
         // Three forced switches find what there is to be found, and keep the number of runs within seconds.

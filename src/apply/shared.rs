@@ -42,7 +42,7 @@ pub(super) struct Shared {
     pub(super) tables: RwLock<BTreeMap<TableId, Arc<ApplyTable>>>,
     /// Tables that are gone: nothing of theirs is needed any more.
     pub(super) dropped: Mutex<HashSet<TableId>>,
-    /// A table waits until a flush gives memory back.
+    /// A table waits until a flush gives memory back. Relaxed: the scheduler's lock, which is taken after it is set and before it is taken, orders it.
     parked: AtomicBool,
     /// Monotonic nanoseconds until which less is done at once, since the system refused memory. Relaxed: a hint.
     short_until: AtomicU64,
@@ -127,8 +127,8 @@ impl Shared {
         if !self.gate.is_over_budget() {
             return false;
         }
-        // Set before the flushes are looked at: the last of them sees it or is seen.
-        self.parked.store(true, Ordering::SeqCst);
+        // Set before the flushes are looked at, under the lock under which they end: the last of them sees it or is seen.
+        self.parked.store(true, Ordering::Relaxed);
         self.scheduler.is_flushing()
     }
 
@@ -145,9 +145,9 @@ impl Shared {
             .store(u64::try_from(until.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
-    /// True once for everybody that waited for memory.
+    /// True once for everybody that waited for memory. To be asked after a flush has ended in the scheduler.
     pub(super) fn take_parked(&self) -> bool {
-        self.parked.swap(false, Ordering::SeqCst)
+        self.parked.swap(false, Ordering::Relaxed)
     }
 
     /// Asks the largest tails to be flushed when memory runs short.

@@ -1,6 +1,8 @@
 //! What can go wrong when the engine opens, and while a session takes lines.
 
 use crate::io::IoError;
+use crate::sequencer::LogError;
+use crate::storage::StorageError;
 use crate::types::SeqTxn;
 use crate::wal::WalError;
 use std::path::PathBuf;
@@ -56,16 +58,29 @@ pub enum OpenError {
     NotAFile(PathBuf),
     /// The catalog, or the folder of the tables, cannot be read.
     #[error(transparent)]
-    Catalog(#[from] crate::storage::StorageError),
+    Catalog(#[from] StorageError),
     /// The transaction log cannot be read.
     #[error(transparent)]
-    Log(#[from] crate::sequencer::LogError),
+    Log(#[from] LogError),
     /// A segment cannot be made whole again.
     #[error(transparent)]
     Wal(#[from] WalError),
     /// A thread could not be started.
     #[error("start a thread: {0}")]
     Thread(std::io::Error),
+}
+
+impl OpenError {
+    /// The file operation that failed, if it was one.
+    pub fn io(&self) -> Option<&IoError> {
+        match self {
+            OpenError::Io(error)
+            | OpenError::Log(LogError::Io(error))
+            | OpenError::Wal(WalError::Io(error)) => Some(error),
+            OpenError::Catalog(StorageError::Io(error)) => Some(error),
+            _ => None,
+        }
+    }
 }
 
 /// Why a session cannot go on. What was committed before stays committed.

@@ -192,7 +192,8 @@ impl Repair<'_> {
         Ok(())
     }
 
-    /// Copies a file into the quarantine, durably and once; one that is not there needs none. A folder in its place is moved.
+    /// Copies a file into the quarantine, durably and once; one that is not there needs none, nor one that an earlier repair copied and that
+    /// has not changed since. A folder in its place is moved.
     fn keep(&mut self, path: &Path) -> Result<(), OpenError> {
         if self.kept.contains(path) {
             return Ok(());
@@ -205,15 +206,23 @@ impl Repair<'_> {
             Err(error) if error.is_not_found() => return Ok(()),
             Err(error) => return Err(error.into()),
         };
-        let copy = self.place_for(path)?;
-        self.fs.replace(&copy, &bytes)?;
+        let (copies, copy) = self.places_of(path)?;
         self.kept.insert(path.to_owned());
+        for earlier in copies {
+            if self.has_bytes(&earlier, &bytes) {
+                self.say(format!("{} is kept already, as {}", path.display(), earlier.display()));
+                return Ok(());
+            }
+        }
+        self.fs.create_dir_all(copy.parent().unwrap_or(self.dir))?;
+        self.fs.replace(&copy, &bytes)?;
         self.say(format!("copied {} to {}", path.display(), copy.display()));
         Ok(())
     }
 
     fn move_to_quarantine(&mut self, path: &Path) -> Result<(), OpenError> {
-        let place = self.place_for(path)?;
+        let (_, place) = self.places_of(path)?;
+        self.fs.create_dir_all(place.parent().unwrap_or(self.dir))?;
         self.fs.rename(path, &place)?;
         self.fs.sync_dir(place.parent().unwrap_or(self.dir))?;
         self.fs.sync_dir(path.parent().unwrap_or(self.dir))?;
@@ -221,17 +230,23 @@ impl Repair<'_> {
         Ok(())
     }
 
-    /// A name in the quarantine that is free, below folders that are there.
-    fn place_for(&self, path: &Path) -> Result<PathBuf, OpenError> {
+    /// What the quarantine has of a file already, and the next name for it, which is free.
+    fn places_of(&self, path: &Path) -> Result<(Vec<PathBuf>, PathBuf), OpenError> {
         let below = path.strip_prefix(self.dir).unwrap_or(path);
         let mut place = self.dir.join(QUARANTINE).join(below);
-        let mut attempt = 0;
+        let mut taken = Vec::new();
         while self.fs.exists(&place)? {
-            attempt += 1;
-            place = self.dir.join(QUARANTINE).join(format!("{}.{attempt}", below.display()));
+            let name = format!("{}.{}", below.display(), taken.len() + 1);
+            taken.push(std::mem::replace(&mut place, self.dir.join(QUARANTINE).join(name)));
         }
-        self.fs.create_dir_all(place.parent().unwrap_or(self.dir))?;
-        Ok(place)
+        Ok((taken, place))
+    }
+
+    /// True for a file with exactly these bytes. One that cannot be read keeps nothing.
+    fn has_bytes(&self, path: &Path, bytes: &[u8]) -> bool {
+        let len = self.fs.open_read(path).and_then(|file| file.len());
+        len.is_ok_and(|len| len == bytes.len() as u64)
+            && self.fs.read(path).is_ok_and(|found| found == bytes)
     }
 
     fn is_folder(&self, path: &Path) -> Result<bool, OpenError> {

@@ -25,7 +25,9 @@ mod shape;
 
 mod name;
 mod registry;
+mod sync;
 mod table;
+mod version;
 
 pub use alteration::Alteration;
 pub use change::{AlterError, DedupRule, TableChange};

@@ -1,5 +1,6 @@
 //! The names of a server and the claims on them.
 
+use super::version::Version;
 use super::{
     AlterError, Alteration, Column, ColumnDef, Dedup, DedupRule, Definition, Keys, Schema, Shape,
     Table, TableChange, TableDef, TableOptions, check_column_name, check_table_name,
@@ -8,7 +9,7 @@ use crate::types::{ColumnId, ColumnType, PartitionBy, TableId};
 use dashmap::{DashMap, Entry};
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
 /// Bounds on what clients can make the server create.
 #[derive(Clone, Copy, Debug)]
@@ -123,7 +124,7 @@ pub struct Registry {
     /// Tables of each database that has had one.
     counts: DashMap<Arc<str>, usize>,
     /// Rises with every drop and change; sessions that see it rise forget what holds no more.
-    epoch: AtomicU64,
+    epoch: Version,
     limits: SchemaLimits,
 }
 
@@ -136,7 +137,7 @@ impl Registry {
             next_id: AtomicU32::new(1),
             count: AtomicUsize::new(0),
             counts: DashMap::new(),
-            epoch: AtomicU64::new(0),
+            epoch: Version::new(),
             limits,
         }
     }
@@ -186,9 +187,9 @@ impl Registry {
         self.by_id.iter().map(|t| t.value().clone()).collect()
     }
 
-    /// Rises with every drop and change. Acquire; pairs with the Release of whoever raises it.
+    /// Rises with every drop and change.
     pub fn epoch(&self) -> u64 {
-        self.epoch.load(Ordering::Acquire)
+        self.epoch.get()
     }
 
     /// Finds the table of a line, or claims it as a new one without columns, if it could hold what the line claims: a line
@@ -388,7 +389,7 @@ impl Registry {
             return Ok(false);
         }
         log(definitions, alteration);
-        self.epoch.fetch_add(1, Ordering::Release);
+        self.epoch.rise();
         drop(claims);
         Ok(true)
     }
@@ -504,7 +505,7 @@ impl Registry {
             if let Some(mut count) = self.counts.get_mut(&def.database) {
                 *count -= 1;
             }
-            self.epoch.fetch_add(1, Ordering::Release);
+            self.epoch.rise();
         }
     }
 

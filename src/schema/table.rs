@@ -1,10 +1,11 @@
 //! One table as every connection sees it: its columns, who claimed them, and whether it still exists.
 
+use super::version::Version;
 use super::{ColumnDef, Dedup, Definition, TableDef};
 use crate::types::{ColumnId, ColumnType, PartitionKey, TableId};
 use arc_swap::ArcSwap;
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// A table that exists or has been claimed. Reading takes no lock; claiming takes the table's own.
@@ -14,10 +15,14 @@ pub struct Table {
     def: ArcSwap<TableDef>,
     schema: ArcSwap<Schema>,
     claims: Mutex<Claims>,
+    /// Relaxed: nothing is read because of it. Whoever sees it pushes a receipt without the definition, which reaches the sequencer's thread after
+    /// that thread has marked what it logged; whoever waited for the commit sees it through the watermark.
     logged: AtomicBool,
+    /// Relaxed: it is set under the claims, and whoever must not be too late looks while it holds them, or after it saw another epoch. To all others
+    /// the drop comes a moment later.
     dropped: AtomicBool,
     /// Rises with every change of name or of a column that was there.
-    version: AtomicU64,
+    version: Version,
     /// The rules for duplicates that it is or was under: rows of before are still resolved by theirs.
     rules: Mutex<Vec<Dedup>>,
 }
@@ -44,6 +49,7 @@ pub struct Schema {
 pub struct Column {
     /// What it is.
     pub def: ColumnDef,
+    /// Relaxed, as that of its table.
     logged: AtomicBool,
 }
 
@@ -67,7 +73,7 @@ impl Table {
             claims: Mutex::default(),
             logged: AtomicBool::new(logged),
             dropped: AtomicBool::new(false),
-            version: AtomicU64::new(0),
+            version: Version::new(),
             rules,
         }
     }
@@ -84,7 +90,7 @@ impl Table {
 
     /// Rises whenever what a session remembers of it (its name, a column by name) may hold no more.
     pub fn version(&self) -> u64 {
-        self.version.load(Ordering::Acquire)
+        self.version.get()
     }
 
     /// True when it is, or ever was, under such a rule for duplicates.
@@ -104,13 +110,13 @@ impl Table {
     pub(super) fn redefine(&self, def: TableDef) {
         self.note_rule(&def.options.dedup);
         self.def.store(Arc::new(def));
-        self.version.fetch_add(1, Ordering::Release);
+        self.version.rise();
     }
 
     /// Changes columns that are there. The caller holds the claims.
     pub(super) fn reshape(&self, columns: Vec<Arc<Column>>, next_id: ColumnId) {
         self.schema.store(Arc::new(Schema::new(columns, next_id)));
-        self.version.fetch_add(1, Ordering::Release);
+        self.version.rise();
     }
 
     /// Its columns now.
@@ -118,14 +124,14 @@ impl Table {
         self.schema.load_full()
     }
 
-    /// True once the log holds its creation. Acquire; pairs with the Release in [`Table::mark_logged`].
+    /// True once the log holds its creation.
     pub fn is_logged(&self) -> bool {
-        self.logged.load(Ordering::Acquire)
+        self.logged.load(Ordering::Relaxed)
     }
 
     /// Says that the log holds its creation.
     pub fn mark_logged(&self) {
-        self.logged.store(true, Ordering::Release);
+        self.logged.store(true, Ordering::Relaxed);
     }
 
     /// What the log may not have of it, columns in order of their ids.
@@ -143,11 +149,11 @@ impl Table {
 
     /// True once the table is dropped: its name may already belong to another one.
     pub fn is_dropped(&self) -> bool {
-        self.dropped.load(Ordering::Acquire)
+        self.dropped.load(Ordering::Relaxed)
     }
 
     pub(super) fn mark_dropped(&self) {
-        self.dropped.store(true, Ordering::Release);
+        self.dropped.store(true, Ordering::Relaxed);
     }
 
     pub(super) fn claims(&self) -> MutexGuard<'_, Claims> {
@@ -219,13 +225,13 @@ impl Column {
         self.def.ty
     }
 
-    /// True once the log holds it. Acquire; pairs with the Release in [`Column::mark_logged`].
+    /// True once the log holds it.
     pub fn is_logged(&self) -> bool {
-        self.logged.load(Ordering::Acquire)
+        self.logged.load(Ordering::Relaxed)
     }
 
     /// Says that the log holds it.
     pub fn mark_logged(&self) {
-        self.logged.store(true, Ordering::Release);
+        self.logged.store(true, Ordering::Relaxed);
     }
 }

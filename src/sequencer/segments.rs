@@ -99,7 +99,10 @@ fn sync_files(fs: &Fs, clock: &Clock, files: &[Arc<File>]) {
 fn sync_dirs(fs: &Fs, shared: &Shared, dirs: &BTreeSet<PathBuf>) -> Result<(), LogError> {
     for dir in dirs.iter().filter(|_| !is_planted(Bug::SegmentNameNotSynced)) {
         // One that is gone was a purged writer's.
-        once_possible(shared, || fs.sync_dir(dir))?;
+        once_possible(shared, || match fs.sync_dir(dir) {
+            Err(_) if is_planted(Bug::NameSyncRetried) => fs.sync_dir(dir),
+            synced => synced,
+        })?;
     }
     Ok(())
 }

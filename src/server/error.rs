@@ -2,9 +2,10 @@
 
 use crate::config::ConfigError;
 use crate::engine::OpenError;
+use crate::io::{EXIT_SYNC_FAILED, IoError, Operation};
 use std::io;
 
-/// Why a server does not start. All of them end the process with code 2.
+/// Why a server does not start. All of them end the process with code 2, but for a failed sync.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StartError {
@@ -28,6 +29,35 @@ pub enum StartError {
     #[error("cannot start: {0}")]
     System(#[from] io::Error),
 }
+
+impl StartError {
+    /// What a process that ends with it says of itself. A failed sync is told apart, since a supervisor that starts the process again
+    /// should not do so before somebody has looked at the device.
+    pub fn exit_code(&self) -> u8 {
+        if self.is_failed_sync() { EXIT_SYNC_FAILED as u8 } else { EXIT_NOT_STARTED }
+    }
+
+    /// What to do about it, where the message does not say so.
+    pub fn way_on(&self) -> &'static str {
+        match self {
+            StartError::Open(error) if error.io().is_some_and(IoError::is_no_space) => {
+                "; make room there, then start again: nothing is lost"
+            }
+            _ if self.is_failed_sync() => {
+                "; check the device, then start again: recovery reads what the device holds"
+            }
+            _ => "",
+        }
+    }
+
+    fn is_failed_sync(&self) -> bool {
+        matches!(self, StartError::Open(error)
+            if error.io().is_some_and(|error| error.operation == Operation::Sync))
+    }
+}
+
+/// As a shell reports a command that was used wrongly.
+const EXIT_NOT_STARTED: u8 = 2;
 
 fn explain(error: &io::Error) -> String {
     match error.kind() {

@@ -18,14 +18,14 @@ pub struct ServeArgs {
     pub print_config: bool,
 }
 
-/// Serves until SIGTERM or SIGINT. Code 0 after a clean stop; 2 when the server cannot start, after one line on standard
-/// error that says why.
+/// Serves until SIGTERM or SIGINT. Code 0 after a clean stop; 2 when the server cannot start, and 74 when a sync failed as it did, after one
+/// line on standard error that says why.
 pub fn serve(args: &ServeArgs) -> ExitCode {
     match start(args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::from(2)
+            eprintln!("error: {error}{}", error.way_on());
+            ExitCode::from(error.exit_code())
         }
     }
 }

@@ -42,6 +42,7 @@ mod series;
 mod ledger;
 mod pool;
 mod segment;
+mod sync;
 mod unwritten;
 mod writer;
 

@@ -10,14 +10,14 @@ use super::format::{
 use super::joined::JoinedRows;
 use super::ledger::Ledger;
 use super::series::{SeriesCursor, SeriesDefinitions, skip_definitions};
-use super::unwritten::Unwritten;
+use super::unwritten::WeakUnwritten;
 use crate::io::{File, Fs, Map};
 use crate::types::wire::Take;
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering, fence};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 type Result<T> = std::result::Result<T, WalError>;
 
@@ -31,8 +31,8 @@ pub struct SegmentReader {
     mapped: ArcSwap<Mapped>,
     /// Held by whoever replaces it.
     growing: Mutex<()>,
-    /// Of a segment that was open in this process. Gone, with the writer's descriptor, once the file has everything.
-    unwritten: Weak<Unwritten>,
+    /// Of a segment that was open in this process.
+    unwritten: WeakUnwritten,
     /// By piece of the file, whether it was brought in before it is touched. `None` of a segment that was open in this process: what was
     /// written a moment ago is in the page cache, and to ask for each frame would cost.
     fetched: Option<Vec<AtomicBool>>,
@@ -95,7 +95,7 @@ impl SegmentReader {
         match check_header(&mapped.map[..HEADER_LEN], identity) {
             Ok(epoch) => {
                 let (mapped, growing) = (ArcSwap::from_pointee(mapped), Mutex::default());
-                let (seed, unwritten) = (identity.seed(), Weak::new());
+                let (seed, unwritten) = (identity.seed(), WeakUnwritten::default());
                 let pieces = (0..len.div_ceil(PIECE)).map(|_| AtomicBool::default());
                 let fetched = Some(pieces.collect());
                 Ok(SegmentReader { file, seed, epoch, mapped, growing, unwritten, fetched })
@@ -122,7 +122,7 @@ impl SegmentReader {
         let reader = SegmentReader::open(fs, wal_dir, identity)?;
         Ok(match &unwritten {
             Some(unwritten) => {
-                SegmentReader { unwritten: Arc::downgrade(unwritten), fetched: None, ..reader }
+                SegmentReader { unwritten: WeakUnwritten::of(unwritten), fetched: None, ..reader }
             }
             None => reader,
         })
@@ -220,12 +220,7 @@ impl SegmentReader {
 
     /// What its writer has not written yet, if that is where `offset` is.
     fn unwritten(&self, offset: u64) -> Option<Held> {
-        let Some(unwritten) = self.unwritten.upgrade() else {
-            // Pairs with the Release of the last owner's drop: what it wrote before is in the file for us, too.
-            fence(Ordering::Acquire);
-            return None;
-        };
-        let (start, commit) = unwritten.get(offset)?;
+        let (start, commit) = self.unwritten.get(offset)?;
         Some(Held::Unwritten(start, commit))
     }
 

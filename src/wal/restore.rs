@@ -111,6 +111,7 @@ pub fn restore(
     synced(fs.create_dir_all(&dir))?;
     let path = identity.path(wal_dir);
     let file = if fs.exists(&path)? { fs.open(&path)? } else { fs.create(&path)? };
+    // Row S16: one that cannot be read may be another's, and is not written over.
     match header_of(&file, identity)? {
         // Row S5. Written again even where it is good: after a failed sync only the kernel may have it.
         Ok(epoch) => write_header(&file, identity, epoch)?,

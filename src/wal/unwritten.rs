@@ -3,10 +3,10 @@
 //! To write a few hundred bytes to a file takes as long as to parse and to encode them. The log has them already, and its sync serves
 //! them, so their segment may get them later, many with one write. Until then whoever reads the segment finds them here.
 
+use super::sync::{Arc, AtomicU64, Mutex, MutexGuard, Ordering, Weak, fence};
 use crate::io::{File, Result};
 use bytes::Bytes;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::PoisonError;
 
 /// The end of an open segment, as far as it is in memory only. Shared by its writer, its readers, and whoever has it written.
 #[derive(Debug)]
@@ -20,6 +20,10 @@ pub(super) struct Unwritten {
     /// Held by whoever writes to the file, for as long as the device takes.
     writing: Mutex<()>,
 }
+
+/// The same, as a reader of the segment holds it: gone, with the writer's descriptor, once the file has everything.
+#[derive(Debug, Default)]
+pub(super) struct WeakUnwritten(Weak<Unwritten>);
 
 /// A commit of so many bytes is written by itself: to copy it behind others costs more than another write.
 const COPIED_MAX: usize = 64 << 10;
@@ -82,6 +86,22 @@ impl Unwritten {
 
     fn commits(&self) -> MutexGuard<'_, Vec<(u64, Bytes)>> {
         self.commits.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl WeakUnwritten {
+    pub(super) fn of(unwritten: &Arc<Unwritten>) -> WeakUnwritten {
+        WeakUnwritten(Arc::downgrade(unwritten))
+    }
+
+    /// As [`Unwritten::get`].
+    pub(super) fn get(&self, offset: u64) -> Option<(u64, Bytes)> {
+        let Some(unwritten) = self.0.upgrade() else {
+            // Pairs with the Release of the last owner's drop: what it wrote before is in the file for us, too.
+            fence(Ordering::Acquire);
+            return None;
+        };
+        unwritten.get(offset)
     }
 }
 

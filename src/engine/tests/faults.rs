@@ -75,6 +75,26 @@ fn work(world: &mut World) {
     world.step(Actor::Housekeeper);
 }
 
+/// Commits that are acknowledged, and the power goes before any of them is in a part.
+fn acknowledged_and_cut_off(world: &mut World) -> Result<(), String> {
+    if world.start_again()? != Outcome::Lives {
+        return Ok(());
+    }
+    let ended = world.guard(|world| {
+        for round in 0..3 {
+            let connection = world.connect();
+            for rows in [2, 30] {
+                world.send_rows(connection, rows, round == 0);
+                world.commit_of(connection);
+                while world.step(Actor::Sequencer) {}
+                world.hear();
+            }
+        }
+    });
+    world.end(ended.err().unwrap_or(Ended::PowerCut));
+    Ok(())
+}
+
 /// Stops a table that nobody drops.
 fn suspend(world: &mut World) {
     let tables = world.steps().engine().shared.apply.tables();
@@ -97,6 +117,15 @@ fn judge(world: &mut World) -> Result<(), String> {
 
 /// Puts a fault at the first operation it can hit, the second and so on, until it hits none. Returns how many there were.
 fn at_every_operation(kind: FaultKind, persistent: bool, seed: u64) -> u64 {
+    at_every_operation_of(history, kind, persistent, seed)
+}
+
+fn at_every_operation_of(
+    history: fn(&mut World) -> Result<(), String>,
+    kind: FaultKind,
+    persistent: bool,
+    seed: u64,
+) -> u64 {
     for nth in 1.. {
         let mut world = world(seed);
         let fault = Fault { kind, nth, persistent };
@@ -135,6 +164,17 @@ fn every_operation_may_fail() {
 #[test]
 fn every_sync_may_fail() {
     count(FaultKind::Sync);
+}
+
+/// What a failed sync covered is gone with the power, whatever a second one says.
+pub(super) fn every_sync_before_a_power_cut() {
+    let syncs = at_every_operation_of(acknowledged_and_cut_off, FaultKind::Sync, false, 1);
+    assert!(syncs > 10, "{syncs}");
+}
+
+#[test]
+fn every_sync_may_fail_and_the_power_go_soon_after() {
+    every_sync_before_a_power_cut();
 }
 
 #[test]

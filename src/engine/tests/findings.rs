@@ -22,6 +22,33 @@ fn a_damaged_segment_is_one_finding_for_each_of_its_tables_and_is_kept_once() {
 }
 
 #[test]
+fn what_an_earlier_repair_has_kept_is_not_copied_again_until_it_changes() {
+    let bed = Bed::new(0);
+    bed.begin().rows(BOTH, 0..3);
+    let segment = bed.frame("a", 0).0;
+    flip(&segment, 20);
+    let mend = || repair(&Fs::real(), bed.dir()).expect("a repair").1;
+    let is_copied = |done: &[String]| done.len() == 1 && done[0].starts_with("copied ");
+    let first = mend();
+    assert!(is_copied(&first), "{first:?}");
+    let kept = segment.strip_prefix(bed.dir()).expect("below it");
+    let folder = bed.dir().join("quarantine").join(kept.parent().expect("a folder"));
+    let copies = || std::fs::read_dir(&folder).expect("the copies").count();
+    for _ in 0..2 {
+        let done = mend();
+        let [said] = &done[..] else { panic!("{done:?}") };
+        assert!(said.contains("is kept already"), "{said}");
+        assert_eq!(copies(), 1);
+    }
+    // Damaged in another place, it is another file.
+    flip(&segment, 21);
+    for copied in [true, false] {
+        assert_eq!(is_copied(&mend()), copied);
+        assert_eq!(copies(), 2);
+    }
+}
+
+#[test]
 fn frames_damaged_in_one_way_are_one_finding_that_names_the_first_and_the_last() {
     let bed = Bed::new(0);
     bed.begin().rows(&["a"], 0..3);

@@ -13,5 +13,6 @@ mod retention;
 mod rows;
 mod seeds;
 mod shelf;
+mod syncs;
 mod trouble;
 mod world;

@@ -22,6 +22,10 @@ fn found_by(bug: Bug) -> Option<String> {
         if bug == Bug::CarriedPurgedUnwritten && is_lost(Ended::Killed) {
             return (None, Some("a kill behind a chunk that is gone".to_owned()));
         }
+        let by_cut = || catch_unwind(faults::every_sync_before_a_power_cut);
+        if bug == Bug::NameSyncRetried && by_cut().is_err() {
+            return (None, Some("a power cut after a failed sync".to_owned()));
+        }
         let by_seed = (0..SEEDS_MAX).find_map(|seed| match catch_unwind(|| seeds::run(seed)) {
             Ok(Ok(_)) => None,
             Ok(Err(what)) => Some((seed, what)),

@@ -5,8 +5,9 @@ use super::world::{Outcome, World};
 use crate::apply::{ApplyPool, ErrorTag, ResumeError, TableView, Trouble};
 use crate::clock::Clock;
 use crate::engine::steps::{Actor, Steps};
-use crate::engine::{DEFAULT_DATABASE, EngineConfig, check, repair};
-use crate::io::sim::{Fault, FaultKind, SimDisk};
+use crate::engine::{DEFAULT_DATABASE, EngineConfig, OpenError, check, repair};
+use crate::io::Operation;
+use crate::io::sim::{Ended, Fault, FaultKind, SimDisk};
 use crate::sequencer::Change;
 use std::path::Path;
 use std::pin::pin;
@@ -109,6 +110,56 @@ fn what_was_committed_to_a_table_in_trouble_says_how_long_it_waits() {
     assert_eq!(lag(&world), Some(Duration::from_secs(5)));
     while world.step(Actor::Worker) {}
     assert_eq!(lag(&world), Some(Duration::ZERO));
+}
+
+/// Puts the fault at each operation of a start, and hands over what became of it.
+fn at_every_operation_of_a_start(kind: FaultKind, persistent: bool, judge: impl Fn(StartEnd)) {
+    let mut world = world();
+    for nth in 1.. {
+        world.end(Ended::Killed);
+        world.disk.plan(&[Fault { kind, nth, persistent }]);
+        let started = world.guard(World::try_start);
+        let hits = world.disk.hits();
+        match started {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => judge(StartEnd::Refused(error)),
+            Err(ended) => judge(StartEnd::Ended(ended)),
+        }
+        world.end(Ended::Killed);
+        assert_eq!(world.start(&[]), Ok(Outcome::Lives));
+        assert_eq!(world.drain_and_check(true), Ok(Outcome::Lives));
+        if hits == 0 {
+            assert!(nth > 5, "a start touches the disk: {nth}");
+            return;
+        }
+    }
+}
+
+/// How a start ended that was none.
+#[derive(Debug)]
+enum StartEnd {
+    Refused(OpenError),
+    Ended(Ended),
+}
+
+#[test]
+fn a_start_on_a_full_disk_is_refused_by_name_and_the_next_one_has_everything() {
+    at_every_operation_of_a_start(FaultKind::NoSpace, true, |end| {
+        let StartEnd::Refused(error) = end else { panic!("{end:?}") };
+        let said = error.io().unwrap_or_else(|| panic!("{error}"));
+        assert!(said.is_no_space() && said.path.starts_with("/data"), "{error}");
+        assert!(error.to_string().contains(&format!("{}", said.path.display())), "{error}");
+    });
+}
+
+#[test]
+fn a_sync_that_fails_at_a_start_ends_the_process_or_is_told_apart() {
+    at_every_operation_of_a_start(FaultKind::Sync, false, |end| match end {
+        StartEnd::Refused(error) => {
+            assert_eq!(error.io().map(|error| error.operation), Some(Operation::Sync), "{error}");
+        }
+        StartEnd::Ended(ended) => assert_eq!(ended, Ended::FailedSync),
+    });
 }
 
 #[test]
@@ -396,4 +447,31 @@ fn a_table_that_cannot_be_flushed_is_dropped_once_it_can() {
     small.pass(&mut life, Duration::from_secs(60));
     assert!(apply(&life).table(id).is_none() && is_flushed(&life, "b"));
     check_empty(&life);
+}
+
+#[test]
+fn a_segment_whose_header_cannot_be_read_holds_up_the_start_while_the_log_has_frames_of_it() {
+    let (disk, dir) = (SimDisk::new(1), Path::new("/data"));
+    let clock = Clock::manual(1_700_000_000_000_000_000);
+    let config = EngineConfig { data_dir: dir.to_owned(), ..Bed::new(16 << 10).config };
+    let open = || Steps::open(config.clone(), disk.fs(), clock.clone());
+    let mut life = Life::of(open().expect("an empty disk"));
+    life.rows(BOTH, 0..3);
+    drop(life);
+    disk.kill();
+    let (path, _) = frame(&disk.fs(), dir, "a", 0);
+    let before = disk.fs().read(&path).expect("the segment");
+    disk.make_unreadable(&path, 0..64).expect("the segment");
+    let refused = open().expect_err("the log may have frames that the segment lacks");
+    assert!(refused.to_string().contains("/data/wal/1/0.wal"), "row {}: {refused}", "S16");
+    disk.kill();
+
+    disk.make_unreadable(&path, 0..0).expect("the segment");
+    assert!(disk.fs().read(&path).is_ok_and(|after| after == before), "it is left alone");
+    let mut steps = open().expect("the device reads again");
+    while steps.step(Actor::Worker) {}
+    for table in BOTH {
+        let snapshot = steps.engine().snapshot(DEFAULT_DATABASE, table);
+        assert_eq!(snapshot.map_or(0, |snapshot| snapshot.rows()), 3);
+    }
 }

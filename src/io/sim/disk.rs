@@ -35,6 +35,8 @@ pub(super) struct Disk {
     /// Bytes that files may have in all.
     capacity: Option<u64>,
     operations: u64,
+    /// Of what a sync was asked, in order.
+    syncs: Vec<PathBuf>,
     /// What the device has refused to do for this process.
     broken: Vec<Operation>,
     /// A digest of every operation so far.
@@ -78,6 +80,7 @@ impl SimDisk {
             locked: BTreeSet::new(),
             capacity: None,
             operations: 0,
+            syncs: Vec::new(),
             broken: Vec::new(),
             trace: 0,
         })))
@@ -119,6 +122,11 @@ impl SimDisk {
     /// Operations since the beginning.
     pub fn operations(&self) -> u64 {
         self.lock().operations
+    }
+
+    /// The files and folders that syncs were asked of since this was last called.
+    pub fn take_syncs(&self) -> Vec<PathBuf> {
+        std::mem::take(&mut self.lock().syncs)
     }
 
     /// What the device has failed to do for this process, a full disk and the like aside.
@@ -198,6 +206,9 @@ impl Disk {
         }
         self.operations += 1;
         self.note(operation, path, size);
+        if operation == Operation::Sync {
+            self.syncs.push(path.to_owned());
+        }
         let fate = self.plan.fate(operation);
         tracing::trace!(path = %path.display(), size, ?fate, "{operation}");
         match fate {

@@ -1,0 +1,4 @@
+//! What commits that are not written yet use of the memory model, in one place, so that a model checker can stand in for it: see `models/`.
+
+pub(super) use std::sync::atomic::{AtomicU64, Ordering, fence};
+pub(super) use std::sync::{Arc, Mutex, MutexGuard, Weak};
