@@ -69,3 +69,27 @@ fn explain(error: &io::Error) -> String {
         _ => error.to_string(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::io::sim::{Fault, FaultKind, SimDisk};
+    use std::path::Path;
+
+    #[test]
+    fn a_start_that_fails_says_by_its_code_whether_a_sync_did_and_by_its_message_what_to_do() {
+        let refused = |kind, act: fn(&crate::io::Fs) -> crate::io::Result<()>| {
+            let disk = SimDisk::new(1);
+            disk.plan(&[Fault { kind, nth: 1, persistent: true }]);
+            StartError::from(OpenError::from(act(&disk.fs()).expect_err("a fault")))
+        };
+        let failed_sync = refused(FaultKind::Sync, |fs| fs.sync_dir(Path::new("/")));
+        assert_eq!(failed_sync.exit_code(), 74);
+        assert!(failed_sync.way_on().contains("check the device"));
+        let no_room = refused(FaultKind::NoSpace, |fs| fs.create(Path::new("/f")).map(drop));
+        assert_eq!(no_room.exit_code(), 2);
+        assert!(no_room.way_on().contains("make room"));
+        let other = refused(FaultKind::NoDescriptors, |fs| fs.create(Path::new("/f")).map(drop));
+        assert_eq!((other.exit_code(), other.way_on()), (2, ""));
+    }
+}
