@@ -65,6 +65,10 @@ mod apply {
             self.tag.is_transient()
         }
 
+        fn is_standstill(&self) -> bool {
+            !self.is_transient()
+        }
+
         fn is_in_doubt(&self) -> bool {
             false
         }

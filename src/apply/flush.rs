@@ -170,7 +170,7 @@ fn commit(
                     _ => true,
                 };
                 if is_to_blame {
-                    shared.fail(&table, Stage::Flush, Trouble::from(&error));
+                    shared.fail(&table, Stage::Flush, Trouble::of_catalog(&error));
                 }
                 // Afterwards: whoever commits it then ends the trouble, and does not come before it.
                 table.abort_commit();

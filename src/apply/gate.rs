@@ -101,7 +101,9 @@ impl Gate {
 
     /// True when tails take more than they should in the long run.
     pub(super) fn is_under_pressure(&self) -> bool {
-        self.moving_bytes() > self.moving_bytes_max() / 4 * 3
+        // With nothing left for the others, one table at a time has to do.
+        let max = self.moving_bytes_max();
+        max == 0 || self.moving_bytes() > max / 4 * 3
     }
 
     /// How many bytes of open tails should be frozen now, beyond those that are.
@@ -249,6 +251,13 @@ mod tests {
         assert_eq!(gate.excess(), 188, "of which three eighths may be open");
         grow(1);
         assert!(gate.is_over_budget() && !gate.admitted());
+        grow(299);
+        gate.froze(300);
+        gate.stuck(900, 1200);
+        assert!(gate.is_under_pressure(), "with nothing left, one table at a time grows");
+        gate.flushed(300);
+        gate.stuck(1200, 900);
+        grow(1);
         gate.flushed(900);
         gate.stuck(900, 0);
         assert!(!gate.is_over_budget() && gate.admitted());

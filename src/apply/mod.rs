@@ -26,7 +26,7 @@
 //! is applied while the other workers flush; past all of it the [`Gate`] closes, so that connections wait, and apply itself waits for the
 //! flushes under way. What is committed and not applied is bounded, too. Frozen tails of stuck tables, below, may take half of the budget
 //! beside it; what they take beyond that the others have less, so that all tails together take no more than one and a half times the budget,
-//! and no others wait for their flushes.
+//! and a turn's rows for each table that gets stuck after that. No others wait for their flushes.
 //!
 //! **Compaction.** Neighbours in order of transactions, of one partition and about one size, are merged, by threads of low
 //! priority of its own, which pause between batches while a worker has anything to do. A partition that has ended and gets no rows any more becomes
@@ -42,8 +42,8 @@
 //! retyped column is converted.
 //!
 //! **Trouble.** What may pass by itself (a full disk, too many open files) is tried again after a pause that doubles up to a minute, with
-//! nothing lost. Where it is a table's own (an error of one of its files, `IO ERROR`, and not one of disk, descriptors or memory, which are
-//! everybody's), the table is *stuck* until that work succeeds, and all other tables go on. What is visible of it is frozen, and flushed where
+//! nothing lost. Where it is a table's own (an error of one of its files, `IO ERROR`, and not one of disk, file system, descriptors, memory or catalog, which
+//! are everybody's), the table is *stuck* until that work succeeds, and all other tables go on. What is visible of it is frozen, and flushed where
 //! that can be. While its flush is what fails, it gets no more rows: what is committed waits in the WAL. When all tables are stuck, none gets
 //! more, so that memory is bounded as ever; connections go on to commit, up to `suspended_bytes`. What will not pass (a damaged frame) suspends
 //! its table at the transaction before; all other tables go on. What is visible of a suspended table is flushed, so that it holds no memory.

@@ -66,7 +66,7 @@ impl ApplyTable {
             let is_overtaken = matches!(error, StorageError::Refused { .. })
                 && (lock(&self.publication).is_compacting
                     || !Arc::ptr_eq(&snapshot.parts, &self.snapshot().parts));
-            return if is_overtaken { Ok(Step::Waits) } else { Err(Trouble::from(&error)) };
+            return if is_overtaken { Ok(Step::Waits) } else { Err(Trouble::of_catalog(&error)) };
         }
         self.show(&outcome, upto);
         self.settle(txns, &outcome, state, shared);

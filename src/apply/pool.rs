@@ -188,10 +188,10 @@ impl ApplyPool {
         self.shared.segments.is_needed((writer, segment))
     }
 
-    /// True while committed rows are on their way to queries and nothing stands in theirs: suspended tables are left aside,
+    /// True while committed rows are on their way to queries and nothing stands in theirs: tables that stand still are left aside,
     /// and a full disk or the like, which may last, makes it false.
     pub fn is_behind(&self, marks: &[(Arc<TableProgress>, SeqTxn)]) -> bool {
-        let able = || marks.iter().filter(|(progress, _)| !progress.is_suspended());
+        let able = || marks.iter().filter(|(progress, _)| !progress.is_standing_still());
         able().all(|(progress, _)| progress.trouble().is_none())
             && able().any(|(progress, txn)| progress.applied_txn() < *txn)
     }

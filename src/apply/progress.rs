@@ -82,6 +82,11 @@ impl TableProgress {
         self.lock().as_ref().map(|(_, trouble)| trouble.clone())
     }
 
+    /// True while the table stands still for a reason of its own: suspended, or in trouble with one of its files.
+    pub(super) fn is_standing_still(&self) -> bool {
+        self.lock().as_ref().is_some_and(|(_, trouble)| trouble.is_standstill())
+    }
+
     /// True when the table waits for somebody to resume it.
     pub fn is_suspended(&self) -> bool {
         self.lock().as_ref().is_some_and(|(_, t)| !t.is_transient())
@@ -90,9 +95,9 @@ impl TableProgress {
     /// Returns once queries see `txn`.
     ///
     /// # Errors
-    /// The table is suspended.
+    /// The table is suspended, or waits for a file of its own to be readable or writable again, which may take long.
     pub async fn wait_applied(&self, txn: SeqTxn) -> Result<(), Trouble> {
-        self.wait(&self.applied_txn, txn).await
+        self.wait(&self.applied_txn, txn, Trouble::is_standstill).await
     }
 
     /// Returns once `txn` and all before it are in synced parts. A table that is dropped meanwhile has nothing left to flush,
@@ -101,10 +106,15 @@ impl TableProgress {
     /// # Errors
     /// The table is suspended.
     pub async fn wait_flushed(&self, txn: SeqTxn) -> Result<(), Trouble> {
-        self.wait(&self.flushed_txn, txn).await
+        self.wait(&self.flushed_txn, txn, |trouble| !trouble.is_transient()).await
     }
 
-    async fn wait(&self, mark: &AtomicU64, txn: SeqTxn) -> Result<(), Trouble> {
+    async fn wait(
+        &self,
+        mark: &AtomicU64,
+        txn: SeqTxn,
+        ends: impl Fn(&Trouble) -> bool,
+    ) -> Result<(), Trouble> {
         loop {
             let moved = self.moved.notified();
             let mut moved = std::pin::pin!(moved);
@@ -113,7 +123,7 @@ impl TableProgress {
                 return Ok(());
             }
             match self.trouble() {
-                Some(trouble) if !trouble.is_transient() => return Err(trouble),
+                Some(trouble) if ends(&trouble) => return Err(trouble),
                 _ => moved.await,
             }
         }

@@ -13,7 +13,7 @@ pub(super) struct Retry {
     /// When the work may be tried again, monotonic; `None` while nothing failed.
     at: Option<Duration>,
     pause: Duration,
-    /// A failure since the last success was of this table alone: see [`super::ErrorTag::is_of_one_table`].
+    /// A failure since the last success was of this table alone: see [`super::Trouble::is_own`].
     is_stuck: bool,
 }
 

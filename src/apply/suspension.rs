@@ -36,7 +36,7 @@ impl Shared {
     /// Says what is wrong, once. What may pass by itself is tried again after a pause; anything else stops the table.
     pub(super) fn fail(&self, table: &Arc<ApplyTable>, stage: Stage, trouble: Trouble) {
         let is_transient = trouble.is_transient();
-        let is_stuck = is_transient && trouble.tag.is_of_one_table();
+        let is_stuck = trouble.is_own;
         if trouble.tag == ErrorTag::OutOfMemory && is_transient {
             self.ran_out_of_memory();
         }
@@ -62,7 +62,11 @@ impl Shared {
     /// Stops a table because somebody asked for it. True when it was not stopped before.
     pub(super) fn suspend(&self, table: &Arc<ApplyTable>, tag: ErrorTag, message: String) -> bool {
         let was_going = !table.progress.is_suspended();
-        self.fail(table, Stage::Apply, Trouble { tag, message, is_requested: true });
+        self.fail(
+            table,
+            Stage::Apply,
+            Trouble { is_requested: true, ..Trouble::new(tag, message) },
+        );
         was_going
     }
 

@@ -57,12 +57,25 @@ pub struct Trouble {
     pub message: String,
     /// Somebody asked for it: the tag is what they gave as the reason, and nothing is tried again.
     pub is_requested: bool,
+    /// Waiting may help, and others may do well meanwhile: a file of this table cannot be read or written. The disk, its file system,
+    /// descriptors, memory and the catalog belong to all.
+    pub is_own: bool,
 }
 
 impl Trouble {
     /// Something that happened.
     pub(super) fn new(tag: ErrorTag, message: String) -> Trouble {
-        Trouble { tag, message, is_requested: false }
+        Trouble { tag, message, is_requested: false, is_own: false }
+    }
+
+    /// What keeps the catalog from taking a commit.
+    pub(super) fn of_catalog(error: &StorageError) -> Trouble {
+        Trouble { is_own: false, ..Trouble::from(error) }
+    }
+
+    /// True while the table stands still and others may go on: it is suspended, or stuck.
+    pub(super) fn is_standstill(&self) -> bool {
+        self.is_own || !self.is_transient()
     }
 
     /// True when our own mistake leaves the table's state in doubt.
@@ -90,12 +103,6 @@ impl ErrorTag {
             | ErrorTag::OnRequest
             | ErrorTag::Internal => false,
         }
-    }
-
-    /// True when others may do well meanwhile: the disk, descriptors and memory belong to all tables, a file that cannot be read
-    /// or written to one.
-    pub(super) fn is_of_one_table(self) -> bool {
-        self == ErrorTag::Io
     }
 
     /// The tag of this name, or of this error number of the operating system.
@@ -156,24 +163,24 @@ impl fmt::Display for ErrorTag {
 
 impl From<&WalError> for Trouble {
     fn from(error: &WalError) -> Trouble {
-        let tag = match error {
-            WalError::Io(io) if !io.is_not_found() => ErrorTag::of_io(io),
-            _ => ErrorTag::CorruptWal,
+        let (tag, is_own) = match error {
+            WalError::Io(io) if !io.is_not_found() => (ErrorTag::of_io(io), !io.is_temporary()),
+            _ => (ErrorTag::CorruptWal, false),
         };
-        Trouble::new(tag, error.to_string())
+        Trouble { is_own, ..Trouble::new(tag, error.to_string()) }
     }
 }
 
 impl From<&StorageError> for Trouble {
     fn from(error: &StorageError) -> Trouble {
-        let tag = match error {
-            StorageError::Io(io) => ErrorTag::of_io(io),
+        let (tag, is_own) = match error {
+            StorageError::Io(io) => (ErrorTag::of_io(io), !io.is_temporary()),
             StorageError::Parquet { .. } | StorageError::DamagedPart { .. } => {
-                ErrorTag::CorruptPart
+                (ErrorTag::CorruptPart, false)
             }
-            _ => ErrorTag::Internal,
+            _ => (ErrorTag::Internal, false),
         };
-        Trouble::new(tag, error.to_string())
+        Trouble { is_own, ..Trouble::new(tag, error.to_string()) }
     }
 }
 

@@ -258,7 +258,7 @@ impl ApplyTable {
         state: &mut TurnState,
         shared: &Shared,
     ) -> Result<(), Trouble> {
-        shared.catalog.commit(vec![Edit::Drop(self.id)]).map_err(|e| Trouble::from(&e))?;
+        shared.catalog.commit(vec![Edit::Drop(self.id)]).map_err(|e| Trouble::of_catalog(&e))?;
         let parts = self.snapshot().parts.clone();
         self.publish(|next, _| {
             next.parts = Arc::from([]);

@@ -94,8 +94,10 @@ pub(super) fn look(fs: &Fs, dir: &Path) -> Result<CheckReport, OpenError> {
     }
     let Some(identity) = report.identity(fs, dir)? else { return Ok(report) };
     let (mut catalog, torn) = report.catalog(fs, dir, &identity)?.unzip();
-    let log = report.log(fs, dir, catalog.as_ref(), &identity)?;
     if let (Some(state), Some(torn)) = (&catalog, torn.flatten()) {
+        // A log that is damaged is judged below, and after its repair this is looked at again.
+        let log = sequencer::survey(fs, &log_dir(dir), &identity.uuid, &mut |_| true);
+        let log = log.ok().flatten();
         let is_missed = match &log {
             Some(log) => is_end_missed(fs, dir, &identity, state, log)?,
             None => false,
@@ -104,6 +106,7 @@ pub(super) fn look(fs: &Fs, dir: &Path) -> Result<CheckReport, OpenError> {
             catalog = None;
         }
     }
+    let log = report.log(fs, dir, catalog.as_ref(), &identity)?;
     let state = match (catalog, &log) {
         (Some(state), _) => {
             report.parts(fs, dir, &state)?;

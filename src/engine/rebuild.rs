@@ -129,6 +129,32 @@ impl<'a> History<'a> {
         History { gone: gone.map_or(before, |gone| gone.max(before)), transactions }
     }
 
+    /// Rows between what was known to be flushed and what counts as flushed now of which no part can have any, for people.
+    fn given_up(
+        &self,
+        held: SeqTxn,
+        flushed: SeqTxn,
+        parts: &BTreeMap<PartId, Arc<PartMeta>>,
+    ) -> Option<String> {
+        let is_covered =
+            |txn: SeqTxn| parts.keys().any(|part| part.first_txn <= txn && txn <= part.last_txn);
+        let given_up = self
+            .transactions
+            .iter()
+            .filter(|txn| held < txn.seq_txn && txn.seq_txn <= flushed && !is_covered(txn.seq_txn));
+        let mut frames = given_up.filter_map(|txn| Some((txn, txn.kind.frame()?))).peekable();
+        let (first, _) = *frames.peek()?;
+        let (mut last, mut rows) = (first.seq_txn, 0);
+        for (txn, frame) in frames {
+            (last, rows) = (txn.seq_txn, rows + u64::from(frame.rows));
+        }
+        let Committed { table, seq_txn, .. } = first;
+        Some(format!(
+            "{rows} rows of table {table}, of transactions {seq_txn} to {last}, unless they were removed: a later one is gone from the WAL and \
+            no part has them; their segments are kept"
+        ))
+    }
+
     /// The shape that the log alone gives at a transaction; `None` unless it has the table's creation.
     fn shape_at(&self, txn: SeqTxn) -> Option<Shape> {
         let TxnKind::Create(def) = &self.transactions.first()?.kind else { return None };
@@ -196,6 +222,10 @@ impl Rebuilt {
         let beyond = in_parts.filter(|last| *last > known).unwrap_or_default();
         let flushed_txn = flushed(history.gone.max(held).max(beyond), found);
         let Adopted { parts, left_out, lost } = adopt(flushed_txn, base, found);
+        if let Some(lost) = history.given_up(held, flushed_txn, &parts) {
+            self.leaves_rows = true;
+            self.lost.push(lost);
+        }
         self.left_out.extend(left_out);
         self.lost.extend(lost);
         let is_created_later = flushed_txn == SeqTxn::NONE;

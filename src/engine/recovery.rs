@@ -17,7 +17,7 @@ use crate::schema::{Registry, Shape};
 use crate::sequencer::{
     self, CarriedFrames, Committed, Frame, LogState, Recovered, ShelfFile, TableState, TxnKind,
 };
-use crate::storage::{Catalog, CatalogState, TableDir, TornEnd};
+use crate::storage::{self, Catalog, CatalogState, TableDir, orphans};
 use crate::types::{SegmentId, SeqTxn, TableId, WriterId};
 use crate::wal::{self, Ledger, SegmentReader, SeriesCursor, WalError};
 use std::collections::btree_map::Entry;
@@ -64,8 +64,15 @@ pub(super) fn recover(
     for writer in wal::list_writers(fs, &wal_dir)? {
         forget_cached(fs, &wal_dir.join(writer.to_string()))?;
     }
-    let known = Catalog::survey(fs, &catalog_dir, identity.uuid)?.unwrap_or_default();
-    let segments = Segments { fs, dir, wal_dir: &wal_dir, identity };
+    let (known, torn) = Catalog::survey(fs, &catalog_dir, identity.uuid)?.unwrap_or_default();
+    let segments = Segments { fs, wal_dir: &wal_dir, identity };
+    if let Some(torn) = &torn
+        && let Some(log) = sequencer::survey(fs, &log_dir, &identity.uuid, &mut |_| true)?
+        && is_end_missed(fs, dir, identity, &known, &log)?
+    {
+        // Row C14, before anything is cut from the log for what the catalog lacks.
+        return Err(torn.damaged().into());
+    }
     let mut found = segments.read_log(&log_dir, &known, Extent::Unflushed)?;
     if !found.is_complete {
         tracing::info!("reading the whole log: rows need definitions of earlier ones");
@@ -222,11 +229,14 @@ pub(super) fn gaps(transactions: &[Committed], state: &CatalogState, log: &LogSt
     tables.into_iter().filter_map(gap).collect()
 }
 
-/// True when a catalog whose last commit does not verify lacks what nothing else has: transactions of which the WAL has gone, parts
-/// that a compaction took in, a table that was dropped. All of that goes only behind the commit that says so, which thus was on the device.
+/// True when a catalog whose last commit does not verify lacks what nothing else has: transactions that are gone from the log, or whose segment
+/// is while a part has them; a part in the place of others that are not there any more; a table that was dropped. WAL, parts and tables go
+/// only behind the commit that says so, which thus was on the device.
+///
+/// What is missing without such a trace may have been so before: a segment (row S7), a part (P3). So may frames that were never synced.
 ///
 /// # Errors
-/// It cannot be seen whether a file is there.
+/// A folder cannot be listed, or it cannot be seen whether a file is there.
 pub(super) fn is_end_missed(
     fs: &Fs,
     dir: &Path,
@@ -237,23 +247,52 @@ pub(super) fn is_end_missed(
     if !gaps(&log.transactions, state, &log.state).is_empty() {
         return Ok(true);
     }
-    let pending = pending(&log.transactions, state);
-    for frame in pending.iter().filter_map(|txn| txn.kind.frame()) {
-        let segment = identity.segment(frame.writer, frame.segment);
-        if log.carried_frame(frame).is_none() && !fs.exists(&segment.path(&dir.join("wal")))? {
-            return Ok(true);
+    let mut pending_of: BTreeMap<TableId, Vec<Committed>> = BTreeMap::new();
+    for txn in pending(&log.transactions, state) {
+        pending_of.entry(txn.table).or_default().push(txn);
+    }
+    let mut tables = state.tables.clone();
+    for txn in pending_of.values().flatten() {
+        if let TxnKind::Create(def) = &txn.kind {
+            let shape = Shape::new(def.clone(), Vec::new());
+            let state =
+                storage::TableState { shape, parts: BTreeMap::new(), flushed_txn: SeqTxn::NONE };
+            tables.insert(txn.table, Arc::new(state));
         }
     }
-    let is_dropped = |id| log.state.table(id).is_some_and(|table| table.dropped);
-    let is_drop_pending =
-        |id| pending.iter().any(|txn| txn.table == id && txn.kind == TxnKind::Drop);
-    for (id, table) in &state.tables {
-        if is_dropped(*id) && !is_drop_pending(*id) {
+    let mut is_there: BTreeMap<(WriterId, SegmentId), bool> = BTreeMap::new();
+    for (id, table) in &tables {
+        let pending = pending_of.remove(id).unwrap_or_default();
+        if pending.iter().any(|txn| txn.kind == TxnKind::Drop) {
+            // Nothing of it is needed any more.
+            continue;
+        }
+        if log.state.table(*id).is_some_and(|table| table.dropped) {
             return Ok(true);
         }
         let folder = TableDir::new(fs, &dir.join("tables"), &table.shape);
-        for part in table.parts.keys() {
+        let (orphans, _) = orphans(fs, folder.path(), table)?;
+        if orphans.is_empty() {
+            continue;
+        }
+        let by = table.shape.def.partition_by;
+        for part in table.parts.keys().filter(|part| orphans.iter().any(|o| o.meets(part, by))) {
             if !fs.exists(&folder.part_path(part))? {
+                return Ok(true);
+            }
+        }
+        for txn in pending.iter().filter(|txn| orphans.iter().any(|o| o.covers(txn.seq_txn))) {
+            let Some(frame) = txn.kind.frame() else { continue };
+            let place = (frame.writer, frame.segment);
+            let is_there = match is_there.entry(place) {
+                Entry::Occupied(known) => *known.get(),
+                Entry::Vacant(entry) => {
+                    let segment = identity.segment(frame.writer, frame.segment);
+                    *entry.insert(fs.exists(&segment.path(&dir.join("wal")))?)
+                }
+            };
+            let is_in_doubt = log.unsynced.contains(&place);
+            if !is_there && !is_in_doubt && log.carried_frame(frame).is_none() {
                 return Ok(true);
             }
         }
@@ -297,8 +336,6 @@ const READERS_MAX: usize = 128;
 /// The segments of earlier lives.
 struct Segments<'a> {
     fs: &'a Fs,
-    /// The data directory.
-    dir: &'a Path,
     wal_dir: &'a Path,
     identity: &'a Identity,
 }
@@ -308,7 +345,7 @@ impl Segments<'_> {
     fn read_log(
         &self,
         log_dir: &Path,
-        (state, torn): &(CatalogState, Option<TornEnd>),
+        state: &CatalogState,
         extent: Extent,
     ) -> Result<ReadLog, OpenError> {
         let applied = |table| match extent {
@@ -344,12 +381,6 @@ impl Segments<'_> {
                 is_complete: true,
             });
         };
-        if let Some(torn) = torn
-            && is_end_missed(self.fs, self.dir, self.identity, state, &found)?
-        {
-            // Row C14.
-            return Err(torn.damaged().into());
-        }
         let Recovered { state: log, transactions, unread: chunks, carried, unsynced, cut, shelves } =
             found;
         if let Some(cut) = cut {

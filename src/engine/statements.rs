@@ -178,7 +178,7 @@ impl Shared {
         self.visible(table).await
     }
 
-    /// Returns once queries see all that is committed for a table now. Where it is suspended they will later.
+    /// Returns once queries see all that is committed for a table now. Where it is suspended, or has trouble with a file, they will later.
     pub(super) async fn visible(&self, table: &Table) -> Result<(), CommandError> {
         if table.is_dropped() {
             return Err(gone(table));

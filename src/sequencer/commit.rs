@@ -42,6 +42,8 @@ pub(super) struct Committer {
     /// Under `async`: commits that wait for that sync, and since when (monotonic).
     waiting: Vec<(Arc<Progress>, u64)>,
     waiting_since: Option<Duration>,
+    /// The log says of all its batches that they were synced, or had no room for it.
+    is_marked: bool,
     on_commit: OnCommit,
     /// Receipts of the two batches before.
     last_batches: [usize; 2],
@@ -66,6 +68,7 @@ impl Committer {
             unsynced: Unsynced::default(),
             waiting: Vec::new(),
             waiting_since: None,
+            is_marked: true,
             on_commit,
             last_batches: [0; 2],
         }
@@ -123,6 +126,7 @@ impl Committer {
                 receipts.iter().for_each(|a| a.receipt.progress.commit(a.receipt.ordinal));
             }
             self.append(&batch)?;
+            self.is_marked = false;
             if sync && !is_planted(Bug::AckBeforeLogSync) {
                 self.log.sync(&self.shared.clock);
             }
@@ -152,8 +156,9 @@ impl Committer {
     /// Makes everything durable and seals the log.
     pub(super) fn end(&mut self) -> Result<(), LogError> {
         self.sync_all()?;
+        let sealed = self.log.seal(&mut self.state, &self.shared.clock);
         self.acknowledge();
-        self.log.seal(&mut self.state, &self.shared.clock)
+        sealed
     }
 
     /// Segments first, then the log that names them.
@@ -166,6 +171,9 @@ impl Committer {
     /// Says in an empty record that all before it is on the device: what of it does not verify at a start is damage of what was
     /// acknowledged then, and not the end of the log. Without room for it, the next batch says the same.
     fn mark(&mut self) {
+        if std::mem::replace(&mut self.is_marked, true) {
+            return;
+        }
         let batch = Batch { at: self.shared.clock.wall_nanos(), ..Batch::default() };
         self.log.stage(&batch, &self.state);
         if let Err(error) = self.log.write(&mut self.state) {
@@ -184,8 +192,9 @@ impl Committer {
     /// A checkpoint says that nothing before it is in doubt.
     fn roll(&mut self) -> Result<(), LogError> {
         self.sync_all()?;
+        self.shared.persist(|| self.log.roll(&mut self.state, &self.shared.clock))?;
         self.acknowledge();
-        self.shared.persist(|| self.log.roll(&mut self.state, &self.shared.clock))
+        Ok(())
     }
 
     fn append(&mut self, batch: &Batch) -> Result<(), LogError> {

@@ -40,11 +40,11 @@ impl StartError {
     /// What to do about it, where the message does not say so.
     pub fn way_on(&self) -> &'static str {
         match self {
-            StartError::Open(error) if error.io().is_some_and(IoError::is_no_space) => {
-                "; make room there, then start again: nothing is lost"
-            }
             _ if self.is_failed_sync() => {
                 "; check the device, then start again: recovery reads what the device holds"
+            }
+            StartError::Open(error) if error.io().is_some_and(IoError::is_no_space) => {
+                "; make room there, then start again: nothing is lost"
             }
             _ => "",
         }

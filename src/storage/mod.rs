@@ -64,7 +64,7 @@ pub use rows::Rows;
 pub use run::Run;
 pub use series_set::SeriesSet;
 pub use snapshot::{Snapshot, TableStore};
-pub use table_dir::{TableDir, list_tables, remove_orphans};
+pub use table_dir::{Orphan, TableDir, list_tables, orphans, remove_orphans};
 pub use table_schema::{FIELD_ID_KEY, TableSchema, arrow_type};
 pub use tail::Tail;
 pub use write_part::write_part;

@@ -1,9 +1,9 @@
 //! The folder of a table's parts.
 
-use super::{CatalogState, PartId, StorageError};
+use super::{CatalogState, PartId, StorageError, TableState};
 use crate::io::{Fs, synced};
 use crate::schema::Shape;
-use crate::types::{PartitionBy, PartitionKey};
+use crate::types::{PartitionBy, PartitionKey, SeqTxn};
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -129,6 +129,66 @@ fn is_ours(name: &str) -> bool {
     })
 }
 
+/// A file of a table that the catalog does not name: of a flush or compaction that was cut off, unless something else says that it was committed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Orphan {
+    /// The folder of its partition.
+    pub folder: String,
+    /// Its name in there.
+    pub name: String,
+}
+
+impl Orphan {
+    /// The transactions that a part of this name has rows of; none for a file of another kind.
+    fn transactions(&self) -> Option<(SeqTxn, SeqTxn)> {
+        let numbers = self.name.strip_prefix("part-")?.strip_suffix(".parquet")?;
+        let mut numbers = numbers.split('-');
+        let mut number = || numbers.next()?.parse().ok().map(SeqTxn);
+        Some((number()?, number()?))
+    }
+
+    /// True when it has rows of a transaction, if that has rows in its partition.
+    pub fn covers(&self, txn: SeqTxn) -> bool {
+        self.transactions().is_some_and(|(first, last)| first <= txn && txn <= last)
+    }
+
+    /// True when it and a part of the table have transactions and the partition in common: one of them took the other's place.
+    pub fn meets(&self, part: &PartId, by: PartitionBy) -> bool {
+        self.folder == by.folder(part.partition)
+            && self
+                .transactions()
+                .is_some_and(|(first, last)| first <= part.last_txn && part.first_txn <= last)
+    }
+}
+
+/// The files in the folder `dir` of a table that its state in the catalog does not name, and the folders that have no others.
+///
+/// # Errors
+/// A folder cannot be listed.
+pub fn orphans(
+    fs: &Fs,
+    dir: &Path,
+    table: &TableState,
+) -> crate::io::Result<(Vec<Orphan>, Vec<String>)> {
+    let by = table.shape.def.partition_by;
+    let parts: HashSet<String> = table.parts.keys().map(|part| part.path(by)).collect();
+    let (mut orphans, mut empty) = (Vec::new(), Vec::new());
+    for folder in fs.list(dir)?.into_iter().filter(|e| e.is_dir) {
+        let mut is_empty = true;
+        for file in fs.list(&dir.join(&folder.name))? {
+            if parts.contains(&format!("{}/{}", folder.name, file.name)) {
+                is_empty = false;
+            } else {
+                orphans.push(Orphan { folder: folder.name.clone(), name: file.name });
+            }
+        }
+        if is_empty {
+            empty.push(folder.name);
+        }
+    }
+    Ok((orphans, empty))
+}
+
 /// Removes files and folders of ours below `tables` that the catalog does not name, row P1 of `docs/formats/part.md`: parts of flushes and compactions that were cut
 /// off, and of tables that are gone. Returns how many files and folders went. At a start only.
 ///
@@ -143,22 +203,13 @@ pub fn remove_orphans(fs: &Fs, tables: &Path, state: &CatalogState) -> Result<u6
     }
     for table in state.tables.values() {
         let dir = tables.join(TableDir::name(&table.shape));
-        let by = table.shape.def.partition_by;
-        let parts: HashSet<String> = table.parts.keys().map(|part| part.path(by)).collect();
-        for folder in fs.list(&dir)?.into_iter().filter(|e| e.is_dir) {
-            let mut is_empty = true;
-            for file in fs.list(&dir.join(&folder.name))? {
-                let path = format!("{}/{}", folder.name, file.name);
-                if parts.contains(&path) {
-                    is_empty = false;
-                } else {
-                    fs.remove(&dir.join(path))?;
-                    removed += 1;
-                }
-            }
-            if is_empty {
-                fs.remove_dir(&dir.join(folder.name))?;
-            }
+        let (orphans, empty) = orphans(fs, &dir, table)?;
+        for Orphan { folder, name } in orphans {
+            fs.remove(&dir.join(folder).join(name))?;
+            removed += 1;
+        }
+        for folder in empty {
+            fs.remove_dir(&dir.join(folder))?;
         }
     }
     Ok(removed)

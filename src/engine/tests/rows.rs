@@ -332,6 +332,25 @@ fn purged() -> Bed {
     })
 }
 
+/// The same of a table that the catalog knew before.
+fn purged_later() -> Bed {
+    Bed::new(0).life(|life| {
+        life.rows(BOTH, 0..2);
+        life.flush();
+        life.rows(BOTH, 2..3);
+        life.keep_house();
+    })
+}
+
+/// A kill, after two rows of `a` were flushed; the third is in the same segment.
+fn half_flushed_a() -> Bed {
+    Bed::new(0).life(|life| {
+        life.rows(&["a"], 0..2);
+        life.flush();
+        life.rows(&["a"], 2..3);
+    })
+}
+
 /// A kill, after the parts of both tables were merged and those before have gone.
 fn compacted() -> Bed {
     let mut bed = Bed::new(0);
@@ -577,6 +596,9 @@ fn catalog_rows() -> Vec<Row> {
         refused("C14", purged, |bed| { let log = bed.catalog(); flip(&log, edits(&log).pop().unwrap() + 20); }, &["0.log", "bytes", "the last commit"], Some((3, 3))),
         refused("C14", purged, |bed| { let log = bed.catalog(); cut(&log, std::fs::metadata(&log).unwrap().len() as usize - 1); }, &["0.log", "bytes", "the last commit"], Some((3, 3))),
         refused("C14", purged, |bed| { let log = bed.catalog(); resize(&log, edits(&log).pop().unwrap(), 300); }, &["0.log", "bytes", "the last commit"], Some((3, 3))),
+        refused("C14", purged_later, |bed| { let log = bed.catalog(); flip(&log, edits(&log).pop().unwrap() + 20); }, &["0.log", "bytes", "the last commit"], Some((3, 3))),
+        // A segment that is missing is no sign of it, without a part that has its rows.
+        row("C7", half_flushed_a, |bed| { let log = bed.catalog(); let len = std::fs::metadata(&log).unwrap().len() as usize; resize(&log, len, 300); std::fs::remove_file(bed.frame("a", 2).0).unwrap(); }, Start::Suspended(2, 0, &["0.wal"])),
         refused("C14", compacted, |bed| { let log = bed.catalog(); flip(&log, edits(&log).pop().unwrap() + 20); }, &["0.log", "bytes", "the last commit"], Some((3, 3))),
         refused("C14", dropped, |bed| { let log = bed.catalog(); flip(&log, edits(&log).pop().unwrap() + 20); }, &["0.log", "bytes", "the last commit"], Some((3, 3))),
         refused("C8", half_flushed, |bed| { let log = bed.catalog(); flip(&log, edits(&log)[1] + 20); }, &["0.log", "bytes"], Some((3, 3))),
@@ -745,6 +767,36 @@ fn every_row_of_the_shelves_table_holds() {
 #[test]
 fn every_row_of_the_catalogs_table_holds() {
     hold_all(catalog_rows());
+}
+
+#[test]
+fn a_part_that_is_missing_with_nothing_in_its_place_is_no_sign_of_a_rotten_catalog() {
+    let bed = purged_later();
+    let log = bed.catalog();
+    let len = std::fs::metadata(&log).unwrap().len() as usize;
+    resize(&log, len, 300);
+    std::fs::remove_file(bed.part()).unwrap();
+    let report = check(&Fs::real(), bed.dir()).unwrap();
+    let [finding] = &report.findings[..] else { panic!("{:?}", report.findings) };
+    assert!(finding.what.contains("part-") && report.cut_short, "row {}: {finding:?}", "C7");
+    drop(bed.open().expect("queries of that part fail, and nothing else"));
+}
+
+#[test]
+fn a_repair_says_which_rows_it_gives_up_below_a_segment_that_is_gone_and_keeps_theirs() {
+    let bed = Bed::new(0);
+    for n in 0..3 {
+        // Each life has a segment of its own.
+        bed.begin().rows(&["a"], n..n + 1);
+    }
+    std::fs::remove_file(bed.frame("a", 2).0).unwrap();
+    let kept = bed.frame("a", 1).0;
+    flip(&bed.catalog(), 20);
+    let (_, done) = repair(&Fs::real(), bed.dir()).unwrap();
+    let said = |what: &str| done.iter().any(|said| said.contains(what));
+    assert!(said("without 3 rows of table 1, of transactions 3 to 5"), "{done:?}");
+    let copy = bed.dir().join("quarantine").join(kept.strip_prefix(bed.dir()).unwrap());
+    assert!(copy.exists(), "{done:?}");
 }
 
 #[test]

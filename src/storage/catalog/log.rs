@@ -244,6 +244,15 @@ impl Catalog {
         self.writer().seal()
     }
 
+    /// Commits these as if all had waited at once.
+    #[cfg(test)]
+    pub(crate) fn commit_together(&self, commits: Vec<Vec<Edit>>) -> Vec<Result<(), StorageError>> {
+        let waiting = |edits| Arc::new(Waiting { edits, result: OnceLock::new() });
+        let group: Vec<_> = commits.into_iter().map(waiting).collect();
+        self.writer().commit(&group);
+        group.into_iter().map(|waiting| waiting.result.get().expect("an answer").clone()).collect()
+    }
+
     /// Makes the next commit past this length begin a chunk.
     #[cfg(test)]
     pub(crate) fn roll_at(&self, len: u64) {
@@ -256,34 +265,24 @@ impl Catalog {
 }
 
 impl Writer {
-    /// Writes and answers a group of commits: one append, one sync.
+    /// Writes and answers a group of commits: one record, one sync.
+    ///
+    /// Were they records of their own, a power cut could leave a later one whole and an earlier one torn, which would look like damage.
     fn commit(&mut self, group: &[Arc<Waiting>]) {
         assert!(!self.is_sealed, "the catalog was sealed at shutdown");
-        let (mut bytes, mut undo, mut accepted) = (Vec::new(), Vec::new(), Vec::new());
-        let mut ordinal = self.ordinal;
+        let (mut edits, mut undo, mut accepted) = (Vec::new(), Vec::new(), Vec::new());
         for waiting in group {
             match self.accept(&waiting.edits, &mut undo) {
                 Ok(()) => {
-                    let offset = self.end + bytes.len() as u64;
-                    let mut payload = Vec::new();
-                    encode_edits(&waiting.edits, &mut payload);
-                    self.header.put_record(
-                        RecordKind::Edits,
-                        ordinal,
-                        offset,
-                        &payload,
-                        &mut bytes,
-                    );
-                    ordinal += 1;
+                    edits.extend_from_slice(&waiting.edits);
                     accepted.push(waiting);
                 }
                 Err(error) => waiting.answer(Err(error)),
             }
         }
-        let written = if bytes.is_empty() { Ok(()) } else { self.append(&bytes) };
-        match &written {
-            Ok(()) => self.ordinal = ordinal,
-            Err(_) => self.state.roll_back(&mut undo, 0),
+        let written = if edits.is_empty() { Ok(()) } else { self.write(&edits) };
+        if written.is_err() {
+            self.state.roll_back(&mut undo, 0);
         }
         for waiting in accepted {
             waiting.answer(written.clone());
@@ -301,6 +300,16 @@ impl Writer {
             self.state.roll_back(undo, held);
         }
         result
+    }
+
+    /// Appends a record, durably.
+    fn write(&mut self, edits: &[Edit]) -> Result<(), StorageError> {
+        let (mut payload, mut bytes) = (Vec::new(), Vec::new());
+        encode_edits(edits, &mut payload);
+        self.header.put_record(RecordKind::Edits, self.ordinal, self.end, &payload, &mut bytes);
+        self.append(&bytes)?;
+        self.ordinal += 1;
+        Ok(())
     }
 
     /// Appends and syncs, or leaves the file as it was.

@@ -162,6 +162,29 @@ fn a_commit_that_was_cut_off_is_left_out_wherever_the_cut_is() {
 }
 
 #[test]
+fn commits_that_waited_together_are_there_together_or_not_at_all() {
+    let dir = tempfile::tempdir().unwrap();
+    let (catalog, empty) = open(dir.path()).unwrap();
+    let before = Fs::real().read(&chunk(dir.path(), 0)).unwrap().len();
+    let create = |id| vec![Edit::Create(def(id))];
+    // The third is refused, and none of it is there.
+    let answers =
+        catalog.commit_together(vec![create(1), create(2), [create(3), create(1)].concat()]);
+    assert_eq!(answers.iter().map(Result::is_ok).collect::<Vec<_>>(), [true, true, false]);
+    let bytes = Fs::real().read(&chunk(dir.path(), 0)).unwrap();
+    let both = read_bytes(&bytes).unwrap();
+    assert_eq!(both.tables.keys().copied().collect::<Vec<_>>(), [TableId(1), TableId(2)]);
+    for cut in before..bytes.len() {
+        assert_eq!(read_bytes(&bytes[..cut]).unwrap(), empty, "cut at {cut}");
+        // A block of the write is on the device, and one before it is not.
+        let mut holed = bytes.clone();
+        holed[before..=cut].fill(0);
+        assert_eq!(read_bytes(&holed).unwrap(), empty, "zeros up to {cut}");
+    }
+    catalog.commit(create(3)).unwrap();
+}
+
+#[test]
 fn a_flipped_bit_is_refused_or_harmless() {
     let dir = tempfile::tempdir().unwrap();
     let states = written(dir.path(), true);
