@@ -1,6 +1,6 @@
 //! What a check says of damage that many transactions run into, and what a repair keeps of it.
 
-use super::rows::{BOTH, Bed, flip};
+use super::bed::{BOTH, Bed, flip};
 use crate::engine::{check, repair};
 use crate::io::Fs;
 use std::ops::Range;

@@ -1,7 +1,7 @@
 //! Single bits turned over on the disk of a stopped server: each is noticed or harmless.
 
+use super::bed::edits_in;
 use super::model::check_values;
-use super::rows::edits_in;
 use super::world::{Outcome, World};
 use crate::engine::steps::Actor;
 use crate::engine::{check, repair};

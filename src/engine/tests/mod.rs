@@ -2,6 +2,7 @@
 //!
 //! [`world`] runs it, [`model`] knows what was sent and promised. A failing seed prints itself; `HEADWATER_SIM_SEED=N` runs it alone.
 
+mod bed;
 mod bounded_start;
 mod clock;
 mod faults;

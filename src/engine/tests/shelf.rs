@@ -1,6 +1,7 @@
 //! What waits for a suspended table lies in files of its own, and comes back when the table goes on.
 
-use super::rows::{BOTH, Bed, Life, flip, start};
+use super::bed::{BOTH, Bed, Life, flip};
+use super::rows::start;
 use crate::engine::steps::Actor;
 use crate::engine::{DEFAULT_DATABASE, check, repair};
 use crate::io::Fs;

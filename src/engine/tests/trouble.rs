@@ -1,6 +1,6 @@
 //! Trouble that may pass: each table says what it is, waits, and goes on by itself.
 
-use super::rows::{BOTH, Bed, Life, frame};
+use super::bed::{BOTH, Bed, Life, frame};
 use super::world::{Outcome, World};
 use crate::apply::{ApplyPool, ErrorTag, ResumeError, TableView, Trouble};
 use crate::clock::Clock;
