@@ -13,7 +13,7 @@ pub(super) struct Retry {
     /// When the work may be tried again, monotonic; `None` while nothing failed.
     at: Option<Duration>,
     pause: Duration,
-    /// A failure since the last success was of this table alone: see [`super::Trouble::is_own`].
+    /// The last failure, with no success since, was of this table alone: see [`super::Trouble::is_own`].
     is_stuck: bool,
 }
 
@@ -24,12 +24,12 @@ impl Retry {
         self.at = Some(now.saturating_add(self.pause));
     }
 
-    /// The work failed for a reason of this table alone.
-    pub(super) fn got_stuck(&mut self) {
-        self.is_stuck = true;
+    /// Says whether the last failure was for a reason of this table alone.
+    pub(super) fn set_stuck(&mut self, is_stuck: bool) {
+        self.is_stuck = is_stuck;
     }
 
-    /// True until the work succeeds, once it has failed for a reason of this table alone.
+    /// True until the work succeeds, or fails for a reason that is everybody's, once it has failed for one of this table alone.
     pub(super) fn is_stuck(&self) -> bool {
         self.is_stuck
     }
@@ -63,7 +63,7 @@ mod tests {
             now += pause;
         }
         assert_eq!(pauses, [500, 1000, 2000, 4000, 8000, 16_000, 32_000, 60_000, 60_000]);
-        retry.got_stuck();
+        retry.set_stuck(true);
         retry.try_at_once();
         assert!(retry.is_due(now) && retry.is_stuck());
         retry.failed(now);

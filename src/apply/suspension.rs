@@ -43,9 +43,7 @@ impl Shared {
         if is_transient {
             table.retry(stage, |retry| {
                 retry.failed(self.clock.monotonic());
-                if is_stuck {
-                    retry.got_stuck();
-                }
+                retry.set_stuck(is_stuck);
             });
         }
         if table.progress.fail(stage, trouble.clone()) {
@@ -56,6 +54,8 @@ impl Shared {
         }
         if !is_transient || is_stuck {
             self.set_apart(table, is_stuck);
+        } else {
+            table.count_stuck(&self.gate);
         }
     }
 

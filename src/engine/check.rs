@@ -96,11 +96,9 @@ pub(super) fn look(fs: &Fs, dir: &Path) -> Result<CheckReport, OpenError> {
     let (mut catalog, torn) = report.catalog(fs, dir, &identity)?.unzip();
     if let (Some(state), Some(torn)) = (&catalog, torn.flatten()) {
         // A log that is damaged is judged below, and after its repair this is looked at again.
-        let log = sequencer::survey(fs, &log_dir(dir), &identity.uuid, &mut |_| true);
-        let log = log.ok().flatten();
-        let is_missed = match &log {
-            Some(log) => is_end_missed(fs, dir, &identity, state, log)?,
-            None => false,
+        let is_missed = match is_end_missed(fs, dir, &identity, state) {
+            Err(OpenError::Log(error)) if !matches!(error, LogError::Io(_)) => false,
+            found => found?,
         };
         if report.torn_end(&torn, is_missed) {
             catalog = None;

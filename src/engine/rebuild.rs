@@ -151,7 +151,7 @@ impl<'a> History<'a> {
         let Committed { table, seq_txn, .. } = first;
         Some(format!(
             "{rows} rows of table {table}, of transactions {seq_txn} to {last}, unless they were removed: a later one is gone from the WAL and \
-            no part has them; their segments are kept"
+            no part has them; those of their segments that are there are kept"
         ))
     }
 

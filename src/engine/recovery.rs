@@ -67,8 +67,7 @@ pub(super) fn recover(
     let (known, torn) = Catalog::survey(fs, &catalog_dir, identity.uuid)?.unwrap_or_default();
     let segments = Segments { fs, wal_dir: &wal_dir, identity };
     if let Some(torn) = &torn
-        && let Some(log) = sequencer::survey(fs, &log_dir, &identity.uuid, &mut |_| true)?
-        && is_end_missed(fs, dir, identity, &known, &log)?
+        && is_end_missed(fs, dir, identity, &known)?
     {
         // Row C14, before anything is cut from the log for what the catalog lacks.
         return Err(torn.damaged().into());
@@ -242,8 +241,10 @@ pub(super) fn is_end_missed(
     dir: &Path,
     identity: &Identity,
     state: &CatalogState,
-    log: &Recovered,
 ) -> Result<bool, OpenError> {
+    let applied = |table| flushed(state, table);
+    let log = sequencer::survey_unflushed(fs, &log_dir(dir), &identity.uuid, &applied)?;
+    let Some(log) = log else { return Ok(false) };
     if !gaps(&log.transactions, state, &log.state).is_empty() {
         return Ok(true);
     }

@@ -168,10 +168,11 @@ impl Committer {
         Ok(())
     }
 
-    /// Says in an empty record that all before it is on the device: what of it does not verify at a start is damage of what was
+    /// Under `async`, says in an empty record that all before it is on the device: what of it does not verify at a start is damage of what was
     /// acknowledged then, and not the end of the log. Without room for it, the next batch says the same.
     fn mark(&mut self) {
-        if std::mem::replace(&mut self.is_marked, true) {
+        let is_async = self.config.durability == Durability::Async;
+        if !is_async || std::mem::replace(&mut self.is_marked, true) {
             return;
         }
         let batch = Batch { at: self.shared.clock.wall_nanos(), ..Batch::default() };
@@ -192,9 +193,9 @@ impl Committer {
     /// A checkpoint says that nothing before it is in doubt.
     fn roll(&mut self) -> Result<(), LogError> {
         self.sync_all()?;
-        self.shared.persist(|| self.log.roll(&mut self.state, &self.shared.clock))?;
+        self.mark();
         self.acknowledge();
-        Ok(())
+        self.shared.persist(|| self.log.roll(&mut self.state, &self.shared.clock))
     }
 
     fn append(&mut self, batch: &Batch) -> Result<(), LogError> {

@@ -70,7 +70,7 @@ pub use inbox::TurnEnd;
 pub use inspect::inspect;
 pub use progress::Progress;
 pub use receipt::{Change, Committed, Frame, FrameRef, Receipt, Reported, TxnKind};
-pub use recovery::{CarriedFrames, Cut, Recovered, done_at, recover, survey};
+pub use recovery::{CarriedFrames, Cut, Recovered, done_at, recover, survey, survey_unflushed};
 pub use repair::{begin, beyond, chunks_from, cut, newest_header, place_of};
 pub use shelf::{Shelf, ShelfFile, read_shelf, remove_shelf, shelf_files, shelve};
 pub use state::{LogState, Sum, TableState};

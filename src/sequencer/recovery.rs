@@ -100,6 +100,19 @@ pub fn survey(
     read(fs, dir, uuid, &|_| SeqTxn::NONE, is_whole, false)
 }
 
+/// What of the log a start reads, before it does and as if all frames were whole. Changes nothing.
+///
+/// # Errors
+/// As [`recover`].
+pub fn survey_unflushed(
+    fs: &Fs,
+    dir: &Path,
+    uuid: &[u8; 16],
+    flushed: &dyn Fn(TableId) -> SeqTxn,
+) -> Result<Option<Recovered>, LogError> {
+    read(fs, dir, uuid, flushed, &mut |_| true, false)
+}
+
 fn read(
     fs: &Fs,
     dir: &Path,

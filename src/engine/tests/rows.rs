@@ -206,6 +206,8 @@ fn catalog_rows() -> Vec<Row> {
         refused("C14", purged_later, |bed| { let log = bed.catalog(); flip(&log, edits(&log).pop().unwrap() + 20); }, &["0.log", "bytes", "the last commit"], Some((3, 3))),
         // A segment that is missing is no sign of it, without a part that has its rows.
         row("C7", half_flushed_a, |bed| { let log = bed.catalog(); let len = std::fs::metadata(&log).unwrap().len() as usize; resize(&log, len, 300); std::fs::remove_file(bed.frame("a", 2).0).unwrap(); }, Start::Suspended(2, 0, &["0.wal"])),
+        // A chunk of the log that a start does not read is not read for this either.
+        row("C7", retained, |bed| { let log = bed.catalog(); let len = std::fs::metadata(&log).unwrap().len() as usize; resize(&log, len, 300); let log = bed.log(1); flip(&log, records(&log)[1] + 40); }, Start::Unread(3, 3, &["00000001.log", "bytes 108.."])),
         refused("C14", compacted, |bed| { let log = bed.catalog(); flip(&log, edits(&log).pop().unwrap() + 20); }, &["0.log", "bytes", "the last commit"], Some((3, 3))),
         refused("C14", dropped, |bed| { let log = bed.catalog(); flip(&log, edits(&log).pop().unwrap() + 20); }, &["0.log", "bytes", "the last commit"], Some((3, 3))),
         refused("C8", half_flushed, |bed| { let log = bed.catalog(); flip(&log, edits(&log)[1] + 20); }, &["0.log", "bytes"], Some((3, 3))),
