@@ -112,7 +112,7 @@ pub(super) fn compact(table: &Arc<ApplyTable>, shared: &Shared, is_stopping: &dy
         Err(StorageError::Stopped) => {}
         Err(error @ StorageError::Io(_)) => {
             tracing::warn!(table = %table.id, %error, "a compaction failed and is tried again");
-            table.retry(Stage::Compact, |retry| retry.failed(shared.clock.monotonic()));
+            table.retry(Stage::Compact, |retry| retry.failed(shared.clock.monotonic(), false));
             shared.scheduler.set_compaction_aside(table.clone());
         }
         Err(error) => {

@@ -114,11 +114,7 @@ impl Gate {
     }
 
     pub(super) fn tail_grew(&self, before: u64, after: u64) {
-        if after >= before {
-            self.tail_bytes.fetch_add(after - before, Ordering::Relaxed);
-        } else {
-            self.tail_bytes.fetch_sub(before - after, Ordering::Relaxed);
-        }
+        change(&self.tail_bytes, before, after);
         self.update();
     }
 
@@ -134,11 +130,7 @@ impl Gate {
 
     /// What a table holds that is stuck goes from one number to another.
     pub(super) fn stuck(&self, before: u64, after: u64) {
-        if after >= before {
-            self.stuck_bytes.fetch_add(after - before, Ordering::Relaxed);
-        } else {
-            self.stuck_bytes.fetch_sub(before - after, Ordering::Relaxed);
-        }
+        change(&self.stuck_bytes, before, after);
         self.update();
     }
 
@@ -196,6 +188,15 @@ impl Gate {
         } else {
             is_past(|bound| bound)
         }
+    }
+}
+
+/// One of those who are counted goes from one number to another.
+fn change(count: &AtomicU64, before: u64, after: u64) {
+    if after >= before {
+        count.fetch_add(after - before, Ordering::Relaxed);
+    } else {
+        count.fetch_sub(before - after, Ordering::Relaxed);
     }
 }
 

@@ -18,15 +18,11 @@ pub(super) struct Retry {
 }
 
 impl Retry {
-    /// The work failed once more.
-    pub(super) fn failed(&mut self, now: Duration) {
+    /// The work failed once more; `is_own` when for a reason of this table alone.
+    pub(super) fn failed(&mut self, now: Duration, is_own: bool) {
+        self.is_stuck = is_own;
         self.pause = (self.pause * 2).clamp(PAUSE_MIN, PAUSE_MAX);
         self.at = Some(now.saturating_add(self.pause));
-    }
-
-    /// Says whether the last failure was for a reason of this table alone.
-    pub(super) fn set_stuck(&mut self, is_stuck: bool) {
-        self.is_stuck = is_stuck;
     }
 
     /// True until the work succeeds, or fails for a reason that is everybody's, once it has failed for one of this table alone.
@@ -56,17 +52,16 @@ mod tests {
         let mut pauses = Vec::new();
         for _ in 0..9 {
             assert!(retry.is_due(now));
-            retry.failed(now);
+            retry.failed(now, true);
             let pause = retry.at.unwrap() - now;
             assert!(!retry.is_due(now + pause - Duration::from_nanos(1)));
             pauses.push(pause.as_millis());
             now += pause;
         }
         assert_eq!(pauses, [500, 1000, 2000, 4000, 8000, 16_000, 32_000, 60_000, 60_000]);
-        retry.set_stuck(true);
         retry.try_at_once();
         assert!(retry.is_due(now) && retry.is_stuck());
-        retry.failed(now);
+        retry.failed(now, false);
         assert!(retry.is_due(now + PAUSE_MIN));
     }
 }

@@ -41,10 +41,7 @@ impl Shared {
             self.ran_out_of_memory();
         }
         if is_transient {
-            table.retry(stage, |retry| {
-                retry.failed(self.clock.monotonic());
-                retry.set_stuck(is_stuck);
-            });
+            table.retry(stage, |retry| retry.failed(self.clock.monotonic(), is_stuck));
         }
         if table.progress.fail(stage, trouble.clone()) {
             let what = if is_transient { "waits" } else { "is suspended" };

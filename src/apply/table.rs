@@ -208,7 +208,12 @@ impl ApplyTable {
 
     /// True while the table is suspended or stuck: what is committed to it must not stop the others.
     fn stands_still(&self) -> bool {
-        self.progress.is_suspended() || self.is_stuck(Stage::Apply) || self.is_stuck(Stage::Flush)
+        self.progress.is_suspended() || self.is_stuck_anywhere()
+    }
+
+    /// True while it is stuck before its rows are in parts.
+    fn is_stuck_anywhere(&self) -> bool {
+        self.is_stuck(Stage::Apply) || self.is_stuck(Stage::Flush)
     }
 
     /// Counts what comes in with what other tables wait for, once the table goes on and has caught up.
@@ -310,9 +315,7 @@ impl ApplyTable {
     /// True when the tail is to be frozen now. That of a stuck table is not kept for what it cannot get meanwhile.
     pub(super) fn must_freeze(&self, queue: &Queue) -> bool {
         let applied = self.progress.applied_txn();
-        let has_all = || {
-            queue.flush_to <= applied || self.is_stuck(Stage::Apply) || self.is_stuck(Stage::Flush)
-        };
+        let has_all = || queue.flush_to <= applied || self.is_stuck_anywhere();
         queue.frozen < queue.flush_to.min(applied) && has_all()
     }
 

@@ -179,7 +179,7 @@ impl CheckReport {
         let error = match Catalog::survey(fs, &path, identity.uuid) {
             Ok(None) if Found::of(fs, dir)?.is_catalog_lost() => OpenError::Missing(path),
             Ok(found) => {
-                let (state, torn) = found.unwrap_or_default();
+                let (state, torn) = found.map(|f| (f.state, f.torn)).unwrap_or_default();
                 let parts: usize = state.tables.values().map(|table| table.parts.len()).sum();
                 self.summary.push(format!("catalog: {} tables, {parts} parts", state.tables.len()));
                 return Ok(Some((state, torn)));

@@ -64,21 +64,24 @@ pub(super) fn recover(
     for writer in wal::list_writers(fs, &wal_dir)? {
         forget_cached(fs, &wal_dir.join(writer.to_string()))?;
     }
-    let (known, torn) = Catalog::survey(fs, &catalog_dir, identity.uuid)?.unwrap_or_default();
+    let known = Catalog::survey(fs, &catalog_dir, identity.uuid)?;
+    let nothing = CatalogState::default();
+    let state = known.as_ref().map_or(&nothing, |known| &known.state);
     let segments = Segments { fs, wal_dir: &wal_dir, identity };
-    if let Some(torn) = &torn
-        && is_end_missed(fs, dir, identity, &known)?
+    if let Some(torn) = known.as_ref().and_then(|known| known.torn.as_ref())
+        && is_end_missed(fs, dir, identity, state)?
     {
         // Row C14, before anything is cut from the log for what the catalog lacks.
         return Err(torn.damaged().into());
     }
-    let mut found = segments.read_log(&log_dir, &known, Extent::Unflushed)?;
+    let mut found = segments.read_log(&log_dir, state, Extent::Unflushed)?;
     if !found.is_complete {
         tracing::info!("reading the whole log: rows need definitions of earlier ones");
-        found = segments.read_log(&log_dir, &known, Extent::All)?;
+        found = segments.read_log(&log_dir, state, Extent::All)?;
     }
     // Its new chunk takes the place of a torn end, and parts that it does not name go: not before what is lost with it is known.
-    let (catalog, state) = Catalog::open(fs, &catalog_dir, identity.uuid, identity.epoch)?;
+    let server = (identity.uuid, identity.epoch);
+    let (catalog, state) = Catalog::begin(fs, &catalog_dir, server, known)?;
     let ReadLog { mut log, transactions, pending, needed, shelves, .. } = found;
     log.epoch = identity.epoch;
     let registry = registry(config, &state, &log, &transactions);

@@ -214,7 +214,6 @@ impl Repair<'_> {
                 return Ok(());
             }
         }
-        self.fs.create_dir_all(copy.parent().unwrap_or(self.dir))?;
         self.fs.replace(&copy, &bytes)?;
         self.say(format!("copied {} to {}", path.display(), copy.display()));
         Ok(())
@@ -222,7 +221,6 @@ impl Repair<'_> {
 
     fn move_to_quarantine(&mut self, path: &Path) -> Result<(), OpenError> {
         let (_, place) = self.places_of(path)?;
-        self.fs.create_dir_all(place.parent().unwrap_or(self.dir))?;
         self.fs.rename(path, &place)?;
         self.fs.sync_dir(place.parent().unwrap_or(self.dir))?;
         self.fs.sync_dir(path.parent().unwrap_or(self.dir))?;
@@ -230,7 +228,7 @@ impl Repair<'_> {
         Ok(())
     }
 
-    /// What the quarantine has of a file already, and the next name for it, which is free.
+    /// What the quarantine has of a file already, and the next name for it, which is free, below folders that are there.
     fn places_of(&self, path: &Path) -> Result<(Vec<PathBuf>, PathBuf), OpenError> {
         let below = path.strip_prefix(self.dir).unwrap_or(path);
         let mut place = self.dir.join(QUARANTINE).join(below);
@@ -239,6 +237,7 @@ impl Repair<'_> {
             let name = format!("{}.{}", below.display(), taken.len() + 1);
             taken.push(std::mem::replace(&mut place, self.dir.join(QUARANTINE).join(name)));
         }
+        self.fs.create_dir_all(place.parent().unwrap_or(self.dir))?;
         Ok((taken, place))
     }
 

@@ -49,7 +49,9 @@ mod snapshot;
 #[cfg(test)]
 mod tests;
 
-pub use catalog::{Catalog, CatalogState, Edit, TableState, TornEnd, inspect_catalog};
+pub use catalog::{
+    Catalog, CatalogState, Edit, FoundCatalog, TableState, TornEnd, inspect_catalog,
+};
 pub use error::{Refusal, StorageError};
 pub use evolve::conversion;
 pub use inspect_part::inspect_part;

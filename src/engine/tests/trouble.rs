@@ -259,6 +259,11 @@ fn apply(life: &Life) -> &ApplyPool {
     &life.steps.engine().shared.apply
 }
 
+fn flush_all(life: &mut Life) {
+    apply(life).want_flush_all();
+    while life.steps.step(Actor::Worker) {}
+}
+
 fn table(life: &Life, name: &str) -> TableView {
     apply(life).table(life.id(name)).expect("the table")
 }
@@ -303,8 +308,7 @@ fn a_table_that_cannot_be_flushed_stops_no_other_and_catches_up() {
 
     small.unblock("a~1");
     small.pass(&mut life, Duration::from_secs(60));
-    apply(&life).want_flush_all();
-    while life.steps.step(Actor::Worker) {}
+    flush_all(&mut life);
     assert_eq!(
         (visible(&life, "a"), is_flushed(&life, "a"), tag(&life, "a")),
         (ROUNDS, true, None)
@@ -343,8 +347,7 @@ fn a_table_whose_segment_cannot_be_read_stops_no_other_and_catches_up() {
 
     small.disk.make_unreadable(&path, 0..0).expect("the segment");
     small.pass(&mut life, Duration::from_secs(60));
-    apply(&life).want_flush_all();
-    while life.steps.step(Actor::Worker) {}
+    flush_all(&mut life);
     assert_eq!(
         (visible(&life, "a"), is_flushed(&life, "a"), tag(&life, "a")),
         (ROUNDS, true, None)
@@ -376,8 +379,7 @@ fn tables_that_cannot_be_flushed_take_no_more_memory_and_hold_up_who_sends_to_th
     small.unblock("b~2");
     small.pass(&mut life, Duration::from_secs(60));
     assert_eq!((visible(&life, "b"), tag(&life, "b")), (n, None));
-    apply(&life).want_flush_all();
-    while life.steps.step(Actor::Worker) {}
+    flush_all(&mut life);
     assert!(is_flushed(&life, "a") && is_flushed(&life, "b"));
     check_empty(&life);
 }
@@ -402,8 +404,7 @@ fn a_tail_that_cannot_be_flushed_and_takes_more_than_all_memory_leaves_the_other
     assert_eq!((gate.tail_bytes(), gate.stuck_bytes(), visible(&life, "a")), (stuck, stuck, 500));
     small.unblock("a~1");
     small.pass(&mut life, Duration::from_secs(60));
-    apply(&life).want_flush_all();
-    while life.steps.step(Actor::Worker) {}
+    flush_all(&mut life);
     assert_eq!((visible(&life, "a"), is_flushed(&life, "a")), (501, true));
     check_empty(&life);
 }
@@ -429,8 +430,7 @@ fn a_table_that_cannot_be_flushed_is_suspended_and_resumed_as_any_other() {
     assert_eq!(apply(&life).resume(id, None), Ok(()), "it need not wait for the next try");
     while life.steps.step(Actor::Worker) {}
     assert_eq!((visible(&life, "a"), tag(&life, "a")), (4, None), "one row was skipped");
-    apply(&life).want_flush_all();
-    while life.steps.step(Actor::Worker) {}
+    flush_all(&mut life);
     check_empty(&life);
 }
 

@@ -69,16 +69,17 @@ impl TornEnd {
 
 /// What a folder's newest chunk says.
 #[derive(Debug)]
-struct Found {
+pub struct FoundCatalog {
     header: Header,
     ordinal: u64,
-    state: CatalogState,
-    torn: Option<TornEnd>,
+    /// The state after its last good record.
+    pub state: CatalogState,
+    /// What is behind that, if anything.
+    pub torn: Option<TornEnd>,
 }
 
 impl Catalog {
-    /// Reads the catalog in `dir`, which may be missing, begins a chunk of this start, and returns both. A torn end is gone
-    /// then; whoever cannot be sure that nothing is lost with it asks [`Catalog::survey`] before.
+    /// Reads the catalog in `dir`, which may be missing, begins a chunk of this start, and returns both.
     ///
     /// # Errors
     /// The newest chunk is damaged, from the future, or another server's; or a file operation failed.
@@ -88,8 +89,21 @@ impl Catalog {
         uuid: [u8; 16],
         epoch: u64,
     ) -> Result<(Catalog, CatalogState), StorageError> {
-        fs.create_dir_all(dir)?;
         let found = find(fs, dir, Some(uuid))?;
+        Catalog::begin(fs, dir, (uuid, epoch), found)
+    }
+
+    /// Begins a chunk of this start after what [`Catalog::survey`] found. A torn end is gone then.
+    ///
+    /// # Errors
+    /// A file operation failed.
+    pub fn begin(
+        fs: &Fs,
+        dir: &Path,
+        (uuid, epoch): ([u8; 16], u64),
+        found: Option<FoundCatalog>,
+    ) -> Result<(Catalog, CatalogState), StorageError> {
+        fs.create_dir_all(dir)?;
         let (chunk, ordinal, state) = match found {
             Some(found) => {
                 if let Some(TornEnd { path, from, to }) = &found.torn {
@@ -126,7 +140,7 @@ impl Catalog {
         Ok(find(fs, dir, None)?.map(|found| found.state))
     }
 
-    /// As [`Catalog::read`], of the server `uuid`; also says where a commit that was cut off is at the end.
+    /// As [`Catalog::read`], of the server `uuid`; also says where a commit that was cut off is at the end, and can be gone on with.
     ///
     /// # Errors
     /// As [`Catalog::open`].
@@ -134,8 +148,8 @@ impl Catalog {
         fs: &Fs,
         dir: &Path,
         uuid: [u8; 16],
-    ) -> Result<Option<(CatalogState, Option<TornEnd>)>, StorageError> {
-        Ok(find(fs, dir, Some(uuid))?.map(|found| (found.state, found.torn)))
+    ) -> Result<Option<FoundCatalog>, StorageError> {
+        find(fs, dir, Some(uuid))
     }
 
     /// The files of the catalog, the newest last.
@@ -390,7 +404,7 @@ fn write_chunk(
 }
 
 /// Reads the newest chunk. Older ones, row C2, were left by a start or a roll that was cut off before it removed them.
-fn find(fs: &Fs, dir: &Path, uuid: Option<[u8; 16]>) -> Result<Option<Found>, StorageError> {
+fn find(fs: &Fs, dir: &Path, uuid: Option<[u8; 16]>) -> Result<Option<FoundCatalog>, StorageError> {
     // Row C1: nothing is there. Whether that can be, the engine knows.
     let Some(chunk) = chunks(fs, dir)?.into_iter().max() else { return Ok(None) };
     let path = chunk_path(dir, chunk);
@@ -418,7 +432,7 @@ fn find(fs: &Fs, dir: &Path, uuid: Option<[u8; 16]>) -> Result<Option<Found>, St
     }
     let (from, to) = (bytes.len() as u64 - read.torn_bytes, bytes.len() as u64);
     let torn = (from < to).then_some(TornEnd { path, from, to });
-    Ok(Some(Found { header: read.header, ordinal, state, torn }))
+    Ok(Some(FoundCatalog { header: read.header, ordinal, state, torn }))
 }
 
 /// Applies the edits of a record, or says what is wrong with them.

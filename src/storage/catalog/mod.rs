@@ -18,5 +18,5 @@ mod tests;
 pub use edit::Edit;
 pub(super) use format::VERSION;
 pub use inspect::inspect_catalog;
-pub use log::{Catalog, TornEnd};
+pub use log::{Catalog, FoundCatalog, TornEnd};
 pub use state::{CatalogState, TableState};
